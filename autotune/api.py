@@ -1,0 +1,252 @@
+"""The functions behind ``import autotune``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from autotune.errors import BadInput
+from autotune.records import Device, Model
+from autotune.units import default_budget, format_bytes, parse_budget, parse_duration
+
+if TYPE_CHECKING:
+    from autotune.recipe.schema import Recipe
+    from autotune.search.listener import Listener
+    from autotune.search.request import Request
+    from autotune.search.study import Result
+
+#: A budget this near to the whole device is not an emulation of a smaller one.
+_WHOLE_DEVICE = 0.95
+#: Studies of one model and budget are numbered; nobody keeps more than that in one folder.
+_MOST_RUNS = 10_000
+
+
+def suggest(
+    model: str,
+    *,
+    vram: str | None = None,
+    device: str | None = None,
+    trials: int | None = None,
+    time: str | float | None = None,
+    seed: int = 0,
+    fix: Mapping[str, str] | None = None,
+    space: str | None = None,
+    workload: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    runs: str | Path = "autotune-runs",
+    force: bool = False,
+    wait: bool = True,
+    engine: Literal["local", "debug"] = "local",
+    listener: Listener | None = None,
+) -> Result:
+    """Find the fastest setup of a model that fits the memory, by real generations.
+
+    Args:
+        model: An alias (``flux``), ``org/name`` or ``org/name@revision``, or a diffusers folder.
+        vram: ``12GB``, ``12GiB``, ``80%`` or ``free-1GiB``; what is free now, less a margin, if
+            left out.
+        device: ``cuda``, ``cuda:1``, a UUID or ``cpu``; the accelerator with the most free memory
+            if left out.
+        trials: The most candidates to try.
+        time: The most seconds to take, or text such as ``15m``.
+        seed: Same seed, same proposals for the same outcomes.
+        fix: Levers that the search must leave at a choice: ``{"attention": "native"}``.
+        space: A shipped search space by name, or a TOML file.
+        workload: What differs from the model's default workload: ``{"steps": 8}``.
+        out: The recipe's path; by default it lies in the run folder.
+        runs: Where run folders are made.
+        force: Replace an existing recipe.
+        wait: Wait if another autotune holds the device; otherwise raise.
+        engine: ``debug`` runs trials in this process, for breakpoints.
+        listener: Is told what happens.
+
+    Returns:
+        How the study ended. ``result.recipe`` is ``None`` when nothing fits.
+
+    Raises:
+        AutotuneError: With a sentence and a hint; see ``autotune.errors``.
+    """
+    from autotune.search.listener import Silence
+    from autotune.search.study import run_study
+
+    listener = listener or Silence()
+    request = make_request(
+        model,
+        vram=vram,
+        device=device,
+        trials=trials,
+        time=time,
+        seed=seed,
+        fix=fix,
+        space=space,
+        workload=workload,
+        out=out,
+        runs=runs,
+        force=force,
+    )
+    running = _start_engine(engine, request, wait, listener)
+    try:
+        return run_study(request, running, listener)
+    finally:
+        running.close()
+
+
+def load_recipe(path: str | Path, *, accept_modified: bool = False) -> Recipe:
+    """Read a recipe strictly; runs nothing and touches no other file.
+
+    Raises:
+        BadRecipe: If the file is not a recipe, or was changed.
+    """
+    from autotune.recipe.read import read_recipe
+
+    return read_recipe(Path(path), accept_modified=accept_modified)
+
+
+def build(
+    recipe: Recipe | str | Path,
+    *,
+    model: str | None = None,
+    device: str | None = None,
+    allow_mismatch: bool = False,
+) -> Any:
+    """Load the recipe's model with everything in it; returns a diffusers pipeline.
+
+    Args:
+        recipe: A recipe or its path.
+        model: Where the model is; needed when the recipe was made from a local folder.
+        device: As for ``suggest``.
+        allow_mismatch: Go on although machine or model differ from the recipe's.
+
+    Raises:
+        RecipeMismatch: If the recipe does not hold here, with both values.
+    """
+    from autotune.recipe.apply import build_recipe
+
+    return build_recipe(_loaded(recipe), model=model, device=device, allow_mismatch=allow_mismatch)
+
+
+def apply(pipe: Any, recipe: Recipe | str | Path, *, allow_mismatch: bool = False) -> Any:
+    """Apply a recipe to a pipeline that is loaded already; returns the same pipeline.
+
+    Raises:
+        RecipeMismatch: If the recipe does not hold here, or needs what only loading can set.
+    """
+    from autotune.recipe.apply import apply_recipe
+
+    return apply_recipe(pipe, _loaded(recipe), allow_mismatch=allow_mismatch)
+
+
+def make_request(
+    model: str,
+    *,
+    vram: str | None,
+    device: str | None,
+    trials: int | None,
+    time: str | float | None,
+    seed: int,
+    fix: Mapping[str, str] | None,
+    space: str | None,
+    workload: Mapping[str, Any] | None,
+    out: str | Path | None,
+    runs: str | Path,
+    force: bool,
+) -> Request:
+    """Check everything a study is asked for, before the first trial (C13).
+
+    Raises:
+        BadInput: Naming the value that cannot be used.
+    """
+    from autotune.files import check_writable
+    from autotune.models.resolve import resolve
+    from autotune.probe import probe_machine
+    from autotune.probe.device import select_device
+    from autotune.probe.fingerprint import fingerprint
+    from autotune.search.definition import load_definition
+    from autotune.search.request import DEFAULT_TRIALS, Request
+
+    # Cheap checks first: nothing is probed or downloaded for a typing error.
+    wanted = parse_budget(vram) if vram is not None else None
+    time_s = parse_duration(time) if isinstance(time, str) else time
+    trials = DEFAULT_TRIALS if trials is None else trials
+    if trials < 1:
+        raise BadInput(f"{trials} trials are none", hint="--trials 12")
+    if out is not None:
+        check_writable(Path(out), overwrite=force)
+    machine = probe_machine()
+    chosen = select_device(machine, device)
+    budget = _budget(wanted, chosen)
+    resolved = resolve(model)
+    resolved = resolved.but(workload=_workload(resolved, workload or {}))
+    folder = _run_folder(Path(runs), resolved, chosen, budget)
+    return Request(
+        model=resolved,
+        machine=machine,
+        device=chosen,
+        fingerprint=fingerprint(machine, chosen),
+        budget_asked=vram or f"{format_bytes(budget)}, what is free",
+        budget_bytes=budget,
+        emulated=wanted is not None and budget < chosen.total_bytes * _WHOLE_DEVICE,
+        definition=load_definition(resolved.family, space),
+        pins=dict(fix or {}),
+        trials=trials,
+        time_s=time_s,
+        seed=seed,
+        folder=folder,
+        recipe_path=Path(out) if out is not None else folder / "recipe.json",
+        overwrite=force,
+    )
+
+
+def _start_engine(
+    engine: Literal["local", "debug"], request: Request, wait: bool, listener: Listener
+) -> Any:
+    if engine == "debug":
+        from autotune.engine.debug import DebugEngine
+
+        return DebugEngine()
+    from autotune.engine.local import LocalEngine
+
+    return LocalEngine(
+        device=request.device,
+        pipeline=request.model.pipeline,
+        folder=request.folder,
+        wait=wait,
+        say=listener.said,
+    )
+
+
+def _budget(wanted: Any, device: Device) -> int:
+    if wanted is None:
+        return default_budget(device.free_bytes)
+    return int(wanted.resolve(device.total_bytes, device.free_bytes))
+
+
+def _workload(model: Model, changes: Mapping[str, Any]) -> Any:
+    from autotune.models.bounds import check_workload
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    return check_workload(model, given)
+
+
+def _run_folder(runs: Path, model: Model, device: Device, budget: int) -> Path:
+    """A new folder for this study; earlier ones are left alone."""
+    name = f"{model.id.rsplit('/', 1)[-1]}-{format_bytes(budget).replace(' ', '')}-{device.kind}"
+    for number in range(1, _MOST_RUNS):
+        folder = runs / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if runs.exists() and not runs.is_dir():
+                raise BadInput(f"{runs} is a file, not a folder", hint="--runs FOLDER") from None
+            continue
+        except OSError as error:
+            raise BadInput(
+                f"no run folder can be made in {runs}: {error.strerror}", hint="--runs FOLDER"
+            ) from None
+        return folder
+    raise BadInput(f"{runs} holds {_MOST_RUNS} runs of {name}", hint="--runs FOLDER")
+
+
+def _loaded(recipe: Recipe | str | Path) -> Recipe:
+    return load_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe

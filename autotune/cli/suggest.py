@@ -1,0 +1,114 @@
+"""``autotune suggest``: find the fastest setup that fits."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from autotune.errors import ExitCode
+
+SUMMARY = "find the fastest setup of a model that fits the memory, and write it as a recipe"
+EXAMPLE = "autotune suggest --model flux --vram 12GB --set dtype=bf16"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument(
+        "--model", required=True, help="alias, org/name[@revision], or a diffusers folder"
+    )
+    parser.add_argument(
+        "--vram", metavar="SIZE", help="12GB, 12GiB, 80%% or free-1GiB (default: what is free)"
+    )
+    parser.add_argument("--device", help="cuda, cuda:1, a UUID, or cpu (default: the freest GPU)")
+    search = parser.add_argument_group("search")
+    search.add_argument("--trials", metavar="N", help="the most candidates to try (default: 12)")
+    search.add_argument("--time", metavar="DURATION", help="the most time to take: 90s, 15m, 1h")
+    search.add_argument("--seed", metavar="N", default="0", help="of the search (default: 0)")
+    search.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="LEVER=CHOICE",
+        help="leave a lever at this choice (repeatable); autotune levers lists them",
+    )
+    search.add_argument(
+        "--space", metavar="NAME|FILE", help="another search space: lossless, or a TOML file"
+    )
+    work = parser.add_argument_group("workload (default: what the model is usually run with)")
+    work.add_argument("--prompt", action="append", help="what to generate (repeatable)")
+    for name in ("height", "width", "steps", "batch", "frames"):
+        work.add_argument(f"--{name}", metavar="N")
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="FILE", help="the recipe's path (default: run folder)")
+    output.add_argument(
+        "--runs",
+        metavar="FOLDER",
+        default="autotune-runs",
+        help="where run folders are made (default: autotune-runs)",
+    )
+    output.add_argument("--force", action="store_true", help="replace an existing recipe")
+    output.add_argument("--json", action="store_true", help="print one JSON object and no text")
+    output.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument(
+        "--no-wait", action="store_true", help="fail if another autotune holds the device"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "debug"),
+        default="local",
+        help="debug runs trials in this process, for breakpoints (default: local)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Run the study and print its result."""
+    from autotune.cli.view import make_view
+    from autotune.search.space import parse_pins
+
+    options = _options(arguments)
+    pins = parse_pins(arguments.set)
+    with make_view(quiet=arguments.quiet) as view:
+        from autotune.api import suggest
+
+        result = suggest(arguments.model, fix=pins, listener=view, **options)
+    if arguments.json:
+        from autotune.report.json import to_json
+
+        print(json.dumps(to_json(result)))
+    else:
+        from autotune.report.text import print_result
+
+        print_result(result, sys.stdout)
+    if result.interrupted:
+        return ExitCode.INTERRUPTED
+    return ExitCode.NO_RESULT if result.status == "none_fits" else ExitCode.DONE
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    from autotune.units import parse_count
+
+    def count(name: str) -> int | None:
+        text = getattr(arguments, name)
+        return None if text is None else parse_count(text, name)
+
+    workload: dict[str, Any] = {
+        name: count(name) for name in ("height", "width", "steps", "batch", "frames")
+    }
+    if arguments.prompt:
+        workload["prompts"] = tuple(arguments.prompt)
+    return {
+        "vram": arguments.vram,
+        "device": arguments.device,
+        "trials": count("trials"),
+        "time": arguments.time,
+        "seed": 0 if arguments.seed == "0" else parse_count(arguments.seed, "seed"),
+        "space": arguments.space,
+        "workload": workload,
+        "out": arguments.out,
+        "runs": arguments.runs,
+        "force": arguments.force,
+        "wait": not arguments.no_wait,
+        "engine": arguments.engine,
+    }

@@ -1,0 +1,228 @@
+"""The local engine: one trial at a time on one device, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autotune.engine.base import Step
+from autotune.engine.child import Zygote
+from autotune.engine.device_lock import DeviceLock
+from autotune.errors import CannotRun
+from autotune.records import Device, Inspection, InspectSpec, Outcome, Status, TrialSpec
+from autotune.trial.wire import (
+    INSPECTION,
+    LOG,
+    OUTCOME,
+    PROGRESS,
+    SPEC,
+    read_outcome,
+    read_record,
+    write_record,
+)
+
+_INSPECT_DEADLINE_S = 300.0
+#: Words in a log that name the cause when a native library aborts under a memory limit.
+_NO_MEMORY_WORDS = ("memory allocation of", "bad_alloc", "annot allocate memory")
+
+
+@dataclass(kw_only=True)
+class _Running:
+    spec: TrialSpec
+    folder: Path
+    deadline: float
+    read: int = 0
+    ended_by: Status | None = None
+
+
+class LocalEngine:
+    """Trials as children of a zygote on this machine.
+
+    Args:
+        device: The device, which is held until ``close``.
+        pipeline: The pipeline class to import before the first fork.
+        folder: Where the zygote's own log goes.
+        cold: Fresh interpreters instead of forks.
+        wait: Wait for the device if another autotune holds it.
+        say: Receives sentences for the user.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: Device,
+        pipeline: str,
+        folder: Path,
+        cold: bool = False,
+        wait: bool = True,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._lock = DeviceLock(device, wait=wait, waiting=say)
+        self._running: dict[str, _Running] = {}
+        self._done: list[Outcome] = []
+
+        def start(cold: bool) -> Zygote:
+            return Zygote(
+                pipeline=pipeline,
+                device=device,
+                log=folder / "zygote.txt",
+                inherit=(self._lock.descriptor,),
+                cold=cold,
+            )
+
+        try:
+            self._zygote = start(cold)
+            if self._zygote.ready.get("driver_touched"):
+                # A forked child could not use the card: pay for cold processes instead.
+                say("importing the libraries touched the GPU driver: trials start cold")
+                self._zygote.close()
+                self._zygote = start(True)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def inspect(self, spec: InspectSpec, folder: Path) -> Inspection:
+        """See Engine."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_record(folder, SPEC, spec)
+        self._zygote.send(do="start", id="inspect", folder=str(folder), job="inspect")
+        deadline = time.monotonic() + _INSPECT_DEADLINE_S
+        while time.monotonic() < deadline:
+            for event in self._zygote.events(1.0):
+                if event["event"] == "ended" and event["id"] == "inspect":
+                    return self._inspection(folder)
+        self._zygote.send(do="stop", id="inspect")
+        raise CannotRun(f"looking at {spec.model.id} took more than {_INSPECT_DEADLINE_S:.0f} s")
+
+    def _inspection(self, folder: Path) -> Inspection:
+        try:
+            return read_record(folder, INSPECTION, Inspection)
+        except ValueError:
+            raise CannotRun(
+                f"the model cannot be looked at: {_last_line(folder)}",
+                hint=f"the whole message is in {folder / LOG}",
+            ) from None
+
+    def submit(self, spec: TrialSpec, folder: Path) -> str:
+        """See Engine."""
+        folder.mkdir(parents=True)
+        write_record(folder, SPEC, spec)
+        self._running[spec.trial] = _Running(
+            spec=spec, folder=folder, deadline=time.monotonic() + spec.deadline_s
+        )
+        self._zygote.send(do="start", id=spec.trial, folder=str(folder), job="trial")
+        return spec.trial
+
+    def poll(self, timeout_s: float) -> Sequence[Step | Outcome]:
+        """See Engine."""
+        found: list[Step | Outcome] = []
+        for event in self._zygote.events(timeout_s):
+            running = self._running.get(event.get("id", ""))
+            if event["event"] == "ended" and running is not None:
+                found.extend(_steps(running))
+                found.append(self._finish(running, int(event["code"])))
+        for running in self._running.values():
+            found.extend(_steps(running))
+            if running.ended_by is None and time.monotonic() > running.deadline:
+                self._stop(running, Status.HUNG)
+        return found
+
+    def cancel(self, trial: str) -> None:
+        """See Engine."""
+        if trial in self._running:
+            self._stop(self._running[trial], Status.CANCELLED)
+
+    def close(self) -> None:
+        """See Engine."""
+        self._zygote.close()
+        self._lock.release()
+
+    def _stop(self, running: _Running, why: Status) -> None:
+        running.ended_by = why
+        self._zygote.send(do="stop", id=running.spec.trial)
+
+    def _finish(self, running: _Running, code: int) -> Outcome:
+        del self._running[running.spec.trial]
+        try:
+            return read_outcome(running.folder, running.spec.trial)
+        except ValueError as error:
+            outcome = _missing_outcome(running, code, str(error))
+            write_record(running.folder, OUTCOME, outcome)
+            return outcome
+
+
+def _missing_outcome(running: _Running, code: int, error: str) -> Outcome:
+    """Say why a process left no outcome, from how it ended and what it logged."""
+    status, message = _how_it_ended(running, code)
+    stage = _last_stage(running.folder)
+    return Outcome(
+        trial=running.spec.trial,
+        status=status,
+        stage=stage,
+        message=message or error,
+        seconds=running.spec.deadline_s if status is Status.HUNG else 0.0,
+    )
+
+
+def _how_it_ended(running: _Running, code: int) -> tuple[Status, str]:
+    if running.ended_by is Status.HUNG:
+        return Status.HUNG, f"still running after {running.spec.deadline_s:.0f} s"
+    if running.ended_by is not None:
+        return running.ended_by, ""
+    log = _tail(running.folder)
+    if running.spec.budget_bytes and any(words in log for words in _NO_MEMORY_WORDS):
+        return Status.OVER_BUDGET, _last_line(running.folder)
+    if code == -9:
+        return Status.KILLED, "killed by signal 9 from outside"
+    if code < 0:
+        return Status.CRASHED, f"ended by signal {-code}: {_last_line(running.folder)}"
+    return (
+        Status.PROTOCOL_ERROR,
+        f"exit status {code} without an outcome: {_last_line(running.folder)}",
+    )
+
+
+def _steps(running: _Running) -> list[Step]:
+    """Progress lines written since the last look; a half-written last line waits."""
+    path = running.folder / PROGRESS
+    try:
+        with path.open("rb") as file:
+            file.seek(running.read)
+            data = file.read()
+    except FileNotFoundError:
+        return []
+    whole, _, _ = data.rpartition(b"\n")
+    if not whole:
+        return []
+    running.read += len(whole) + 1
+    steps = []
+    for line in whole.splitlines():
+        facts: dict[str, Any] = json.loads(line)
+        steps.append(Step(trial=running.spec.trial, stage=facts.pop("stage"), facts=facts))
+    return steps
+
+
+def _last_stage(folder: Path) -> str:
+    try:
+        lines = (folder / PROGRESS).read_bytes().splitlines()
+        return str(json.loads(lines[-1])["stage"])
+    except (OSError, ValueError, IndexError, KeyError):
+        return "start"
+
+
+def _tail(folder: Path, size: int = 4000) -> str:
+    try:
+        with (folder / LOG).open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - size))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _last_line(folder: Path) -> str:
+    lines = [line for line in _tail(folder).splitlines() if line.strip()]
+    return lines[-1].strip()[:300] if lines else "no message"

@@ -1,0 +1,101 @@
+"""vae-tiling: decode the picture in overlapping tiles, for less memory and faint seams.
+
+Tile sizes follow the picture: a class default of the training size does nothing at that size
+(levers.md A6), and some classes accept the flag and never read it, so the tiles are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.records import Choice, Device, Evidence, Stage
+
+name = "vae-tiling"
+what = "decode the picture in tiles"
+stage = Stage.BUILD
+
+_SHARE = {"half": 0.5, "quarter": 0.25}
+#: Smaller tiles are mostly overlap: 8 latent pixels keep 6 of their own.
+_SMALLEST_LATENT_TILE = 8
+
+
+def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
+    """Off, or tiles of a half or a quarter of the picture's side."""
+    choice = ChoiceMaker(lever=name)
+    return (
+        choice("off", "one piece", baseline=True),
+        *(
+            choice(
+                id,
+                f"tiles of a {id} of the side",
+                unless=_problem(view, share) if view else None,
+                lossless=False,
+            )
+            for id, share in _SHARE.items()
+        ),
+    )
+
+
+def apply(target: Target, choice: str) -> None:
+    """Switch tiling and set the tile size where the class lets it be set."""
+    vae = target.vae
+    if choice == "off":
+        if vae is not None and getattr(vae, "use_tiling", False):
+            vae.disable_tiling()
+        return
+    vae.enable_tiling()
+    height = int(target.workload.height * _SHARE[choice])
+    width = int(target.workload.width * _SHARE[choice])
+    if hasattr(vae, "tile_sample_min_size"):
+        scale = _scale(vae)
+        latent = max(_SMALLEST_LATENT_TILE, min(height, width) // scale)
+        vae.tile_latent_min_size = latent
+        vae.tile_sample_min_size = latent * scale
+    else:
+        # A quarter of overlap, which is what these classes ship with.
+        vae.tile_sample_min_height, vae.tile_sample_min_width = height, width
+        vae.tile_sample_stride_height = height * 3 // 4
+        vae.tile_sample_stride_width = width * 3 // 4
+
+
+def engaged(target: Target, choice: str) -> Evidence:
+    """No call of the decoder made the whole width."""
+    seen = target.seen.get("vae.decoder")
+    if choice == "off":
+        return Evidence(engaged=True, detail="one piece")
+    if seen is None:
+        flag = bool(getattr(target.vae, "use_tiling", False))
+        return Evidence(engaged=flag, detail="flag set, nothing generated yet")
+    widest = seen.widest_output[-1] if seen.widest_output else 0
+    return Evidence(
+        engaged=seen.calls > 1 and 0 < widest < target.workload.width,
+        detail=f"{seen.calls} decoder calls, widest {widest} of {target.workload.width} pixels",
+    )
+
+
+def _problem(view: ModelView, share: float) -> str | None:
+    vae = view.module("vae")
+    if vae is None:
+        return "the pipeline has no VAE"
+    kind = type(vae).__name__
+    try:
+        vae.enable_tiling()
+    except (AttributeError, NotImplementedError):
+        return f"{kind} cannot decode in tiles"
+    if not hasattr(vae, "tile_sample_min_size") and not hasattr(vae, "tile_sample_min_width"):
+        return f"{kind} does not let the tile size be set"
+    side = min(view.workload.height, view.workload.width)
+    if side * share < _SMALLEST_LATENT_TILE * _scale(vae):
+        return f"tiles of {side * share:.0f} pixels would be mostly overlap"
+    return None
+
+
+def _scale(vae: Any) -> int:
+    """Pixels per latent pixel."""
+    ratio = getattr(vae, "spatial_compression_ratio", None)
+    if isinstance(ratio, int) and ratio > 0:
+        return ratio
+    blocks = getattr(vae.config, "block_out_channels", None) or (0,) * 4
+    return int(2 ** (len(blocks) - 1))

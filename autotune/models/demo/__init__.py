@@ -1,0 +1,1 @@
+"""The embedded model: a tiny Flux pipeline, so that all runs without a download or a GPU."""

@@ -1,0 +1,1 @@
+"""Recipes: the reusable result of a study."""

@@ -1,0 +1,150 @@
+"""Turn a recipe into a pipeline: load one with everything in it, or set up one that is loaded."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from autotune.errors import RecipeMismatch
+from autotune.levers import load_levers
+from autotune.levers.base import Target
+from autotune.models.resolve import resolve
+from autotune.models.structure import Structure
+from autotune.probe import probe_machine
+from autotune.probe.device import select_device
+from autotune.probe.fingerprint import fingerprint
+from autotune.recipe.check import check_choices, check_recipe
+from autotune.recipe.schema import Recipe
+from autotune.records import Component, Device, Model, Stage
+from autotune.trial.generate import build_pipeline
+
+_ALLOW = "pass allow_mismatch=True to go on all the same, or run autotune suggest here"
+
+
+def build_recipe(
+    recipe: Recipe, *, model: str | None, device: str | None, allow_mismatch: bool
+) -> Any:
+    """Load the recipe's model and apply every choice; see ``autotune.build``."""
+    chosen = _checked_device(recipe, device, allow_mismatch)
+    found = _find_model(recipe, model, allow_mismatch)
+    found = found.but(workload=recipe.workload)
+    _check_choices(recipe, chosen, found)
+    target = Target(model=found, device=chosen, workload=recipe.workload)
+    build_pipeline(target, recipe.choices)
+    return target.pipe
+
+
+def apply_recipe(pipe: Any, recipe: Recipe, *, allow_mismatch: bool) -> Any:
+    """Apply what can be set on a loaded pipeline; see ``autotune.apply``."""
+    chosen = _checked_device(recipe, _kind_of(pipe), allow_mismatch)
+    kind = type(pipe).__name__
+    if kind != recipe.model.pipeline and not allow_mismatch:
+        raise RecipeMismatch(
+            f"the recipe is for {recipe.model.pipeline}, this is {kind}", hint=_ALLOW
+        )
+    target = Target(
+        model=_describe(pipe, recipe), device=chosen, workload=recipe.workload, pipe=pipe
+    )
+    levers = [
+        (lever, recipe.choices[name])
+        for name, lever in load_levers().items()
+        if name in recipe.choices
+    ]
+    check_choices(recipe.choices, _every_choice(chosen))
+    for lever, choice in levers:
+        if lever.stage is Stage.LOAD and not lever.engaged(target, choice).engaged:
+            raise RecipeMismatch(
+                f"{lever.name}={choice} can only be set while loading, and this pipeline was "
+                f"loaded without it ({lever.engaged(target, choice).detail})",
+                hint="autotune.build(recipe) loads the pipeline with it",
+            )
+    for lever, choice in levers:
+        if lever.stage is not Stage.LOAD:
+            lever.apply(target, choice)
+    return pipe
+
+
+def _checked_device(recipe: Recipe, wanted: str | None, allow_mismatch: bool) -> Device:
+    machine = probe_machine()
+    device = select_device(machine, wanted)
+    check = check_recipe(recipe, machine, device, fingerprint(machine, device))
+    sentences = [str(difference) for difference in check.differences] + list(check.problems)
+    if check.match == "far" and not allow_mismatch:
+        raise RecipeMismatch(
+            f"the recipe does not hold on this machine: {'; '.join(sentences)}", hint=_ALLOW
+        )
+    if check.match != "exact":
+        warnings.warn(f"the recipe was measured elsewhere: {'; '.join(sentences)}", stacklevel=4)
+    return device
+
+
+def _find_model(recipe: Recipe, given: str | None, allow_mismatch: bool) -> Model:
+    """The model the caller names, or the recipe's own if it is already on this machine (R5)."""
+    if given is not None:
+        model = resolve(given)
+    elif recipe.model.source == "folder":
+        raise RecipeMismatch(
+            f"the recipe was made from a local folder, {recipe.model.id}",
+            hint="pass model=FOLDER to say where it is",
+        )
+    elif recipe.model.source == "demo":
+        model = resolve("demo")
+    else:
+        model = resolve(f"{recipe.model.id}@{recipe.model.revision}", allow_download=False)
+    if model.revision != recipe.model.revision and not allow_mismatch:
+        raise RecipeMismatch(
+            f"the recipe is for {recipe.model.id} at {recipe.model.revision}, "
+            f"this is {model.id} at {model.revision}",
+            hint=_ALLOW,
+        )
+    return model
+
+
+def _check_choices(recipe: Recipe, device: Device, model: Model) -> None:
+    """Every choice must exist in this installation and be available here (R4)."""
+    view = Structure(model, recipe.workload)
+    offered = {
+        name: {choice.id: choice for choice in lever.choices(device, view)}
+        for name, lever in load_levers().items()
+    }
+    check_choices(recipe.choices, offered)
+    for lever, id in recipe.choices.items():
+        reason = offered[lever][id].unavailable
+        if reason is not None:
+            raise RecipeMismatch(
+                f"{lever}={id} cannot be set here: {reason}",
+                hint="autotune suggest finds a setup for this machine",
+            )
+
+
+def _every_choice(device: Device) -> dict[str, set[str]]:
+    return {
+        name: {choice.id for choice in lever.choices(device, None)}
+        for name, lever in load_levers().items()
+    }
+
+
+def _kind_of(pipe: Any) -> str:
+    return str(getattr(pipe, "device", "cpu"))
+
+
+def _describe(pipe: Any, recipe: Recipe) -> Model:
+    """The user's pipeline as a model record: what levers need of it, nothing on disk."""
+    components = tuple(
+        Component(name=name, library=type(part).__module__.split(".")[0], class_name=kind)
+        for name, part in pipe.components.items()
+        if part is not None and (kind := type(part).__name__)
+    )
+    denoiser = next(name for name in ("transformer", "unet") if hasattr(pipe, name))
+    return Model(
+        id=recipe.model.id,
+        revision=recipe.model.revision,
+        source=recipe.model.source,
+        folder="",
+        pipeline=type(pipe).__name__,
+        family=None,
+        weights=recipe.model.weights,
+        denoiser=denoiser,
+        components=components,
+        workload=recipe.workload,
+    )

@@ -1,0 +1,150 @@
+"""The recipe, version 1: plain data, nothing that names code, a path, a person or a secret.
+
+Bounds of single values stand here; what one value says of another stands in `claims`.
+
+History: 1 is the first format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, StringConstraints
+
+from autotune.records import Effort, Evidence, Fingerprint, Record, Status, Workload
+from autotune.stats.compare import Verdict
+
+FORMAT: Final = 1
+KIND: Final = "autotune-recipe"
+
+#: A generation takes longer than nothing, and less than the 30 days that ``--time`` may be.
+Latency = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
+#: A duration that may be too short to see.
+Duration = Annotated[float, Field(ge=0, le=30 * 24 * 3600)]
+#: At most a pebibyte: no device, and no host, holds more.
+Bytes = Annotated[int, Field(ge=0, le=2**50)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+#: Names that could be those of levers and choices: too narrow for code, a path or a URL.
+LeverName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+ChoiceId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}$")]
+Choices = Annotated[Mapping[LeverName, ChoiceId], Field(max_length=64)]
+#: A name on the hub, or that of a folder without the folders above it.
+ModelId = Annotated[str, StringConstraints(pattern=r"^[\w@+ .-]{1,96}(/[\w.-]{1,96})?$")]
+Revision = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:+-]{1,80}$")]
+
+#: One list of samples for each fresh process. 32 are four times what rule M6 asks for.
+Samples = Annotated[tuple[Latency, ...], Field(min_length=1, max_length=1000)]
+Processes = Annotated[tuple[Samples, ...], Field(min_length=1, max_length=32)]
+#: Enough to explain, few enough for the file to stay under its cap.
+MOST_LISTED: Final = 200
+
+
+class RecipeModel(Record):
+    """Which weights the numbers belong to.
+
+    A recipe is checked against a model; it never picks one.
+    """
+
+    id: ModelId
+    revision: Revision
+    source: Literal["demo", "hub", "folder"]
+    pipeline: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+    weights: Literal["real", "random"]
+
+
+class Budget(Record):
+    """The bytes that were allowed, as asked for and as understood."""
+
+    asked: str
+    bytes: Annotated[Bytes, Field(ge=1)]
+    emulated: bool
+
+
+class Measured(Record):
+    """One candidate's raw samples, one list per fresh process, and what they say.
+
+    ``latency_s`` is the median of the processes' medians. ``phases_bytes`` are parts of
+    ``peak_bytes``; ``binds`` says what decides it, as ``transformer during denoise``.
+    """
+
+    choices: Choices
+    processes_s: Processes
+    latency_s: Latency
+    first_s: Duration | None
+    load_s: Duration | None
+    peak_bytes: Bytes
+    phases_bytes: Mapping[str, Bytes]
+    binds: str | None
+    engaged: Mapping[str, Evidence]
+
+
+class Comparison(Record):
+    """The verdict on winner against baseline; every number follows from the raw samples."""
+
+    verdict: Verdict
+    ratio: float | None
+    ratio_low: float | None
+    ratio_high: float | None
+    why: str
+
+
+class Quality(Record):
+    """What was checked of the output."""
+
+    health: Literal["passed"]
+    fidelity: Literal["not assessed"]
+    why: str
+
+
+class EvidenceBlock(Record):
+    """Everything that backs the choices."""
+
+    winner: Measured
+    baseline: Measured | None
+    comparison: Comparison
+    quality: Quality
+    effort: Effort
+    trials: Count
+    seconds: Duration
+
+
+class Refused(Record):
+    """A candidate that looked faster, or was asked for, and what ruled it out."""
+
+    choices: Choices
+    status: Status
+    reason: str
+    latency_s: Latency | None = None
+    peak_bytes: Bytes | None = None
+
+
+class FrontierPoint(Record):
+    """The fastest candidate seen whose peak is at most ``peak_bytes``."""
+
+    peak_bytes: Bytes
+    latency_s: Latency
+    choices: Choices
+
+
+class Recipe(Record):
+    """The fastest setup that fits, with its evidence.
+
+    ``modified`` says that the file was changed after it was written, and accepted all the
+    same: its choices need not be those that were measured.
+    """
+
+    format: Literal[1] = FORMAT
+    kind: Literal["autotune-recipe"] = KIND
+    writer: Annotated[str, StringConstraints(pattern=r"^[\w .+-]{1,80}$")]
+    status: Literal["confirmed", "provisional"]
+    modified: bool = False
+    model: RecipeModel
+    workload: Workload
+    budget: Budget
+    choices: Choices
+    evidence: EvidenceBlock
+    refused: Annotated[tuple[Refused, ...], Field(max_length=MOST_LISTED)] = ()
+    frontier: Annotated[tuple[FrontierPoint, ...], Field(max_length=MOST_LISTED)] = ()
+    fingerprint: Fingerprint

@@ -1,0 +1,330 @@
+"""The frozen records that travel between the layers, and as JSON between processes.
+
+Objects travel downwards only and are never changed. A field that could not be read is ``None``
+and its reason stands in ``unknown`` under the field's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+#: Changes whenever a rule of measuring changes; results of different versions are never compared.
+PROTOCOL_VERSION = 1
+
+
+class Record(BaseModel):
+    """A frozen, strict record: unknown keys, wrong types, NaN and infinity are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def but(self, **changes: object) -> Self:
+        """Return a copy with some fields changed, validated again."""
+        return type(self).model_validate({**dict(self), **changes})
+
+
+# ------------------------------------------------------------------------------- the machine
+
+DeviceKind = Literal["cuda", "rocm", "xpu", "mps", "cpu"]
+
+
+class Neighbour(Record):
+    """Another process on a device; ``used_bytes`` is unknown inside most containers."""
+
+    pid: int
+    used_bytes: int | None
+
+
+class Device(Record):
+    """What trials run on, keyed by ``uuid``, never by index."""
+
+    kind: DeviceKind
+    uuid: str
+    name: str
+    total_bytes: int
+    free_bytes: int
+    reserved_bytes: int | None = None
+    driver: str | None = None
+    cuda: str | None = None
+    compute_capability: str | None = None
+    pcie_generation: int | None = None
+    pcie_width: int | None = None
+    power_limit_w: float | None = None
+    ecc: bool | None = None
+    mig: bool | None = None
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    temperature_c: int | None = None
+    neighbours: tuple[Neighbour, ...] | None = None
+    unknown: Mapping[str, str] = {}
+
+
+class Host(Record):
+    """The machine around the device."""
+
+    os: str
+    arch: str
+    cpu_name: str | None
+    cpu_features: tuple[str, ...] = ()
+    logical_cores: int
+    usable_cores: int
+    ram_total_bytes: int
+    ram_available_bytes: int
+    ram_limit_bytes: int | None
+    swap_total_bytes: int | None
+    disk_free_bytes: int | None
+    load_1m: float | None
+    unknown: Mapping[str, str] = {}
+
+
+class Machine(Record):
+    """Everything the probe saw. ``devices`` always ends with the CPU."""
+
+    host: Host
+    devices: tuple[Device, ...]
+    software: Mapping[str, str]
+    unknown: Mapping[str, str] = {}
+
+
+class Fingerprint(Record):
+    """What must match for two numbers to be comparable. Holds nothing that names a person."""
+
+    device: Mapping[str, str | int | float | bool | None]
+    host: Mapping[str, str | int | float | bool | None]
+    software: Mapping[str, str]
+    protocol: int = PROTOCOL_VERSION
+
+
+# --------------------------------------------------------------------------------- the model
+
+
+class Workload(Record):
+    """What is generated: the same for every candidate of a study."""
+
+    prompts: tuple[str, ...] = ("a red circle on a blue background",)
+    height: int = 1024
+    width: int = 1024
+    frames: int | None = None
+    steps: int = 28
+    guidance: float | None = None
+    batch: int = 1
+    seed: int = 0
+    max_sequence_length: int | None = None
+
+
+class Component(Record):
+    """One part of a pipeline as it lies on disk."""
+
+    name: str
+    library: str
+    class_name: str
+    weight_bytes: int = 0
+    parameters: int = 0
+    dtype: str | None = None
+
+
+class Model(Record):
+    """A pinned model: a folder on this machine whose content is fixed by ``revision``."""
+
+    id: str
+    revision: str
+    source: Literal["demo", "hub", "folder"]
+    folder: str
+    pipeline: str
+    family: str | None
+    weights: Literal["real", "random"]
+    denoiser: str
+    components: tuple[Component, ...]
+    workload: Workload
+
+    def component(self, name: str) -> Component | None:
+        """The component of that name, if the model has it."""
+        return next((part for part in self.components if part.name == name), None)
+
+
+# ---------------------------------------------------------------------------- levers, choices
+
+
+class Stage(StrEnum):
+    """When a lever is applied, in this order."""
+
+    LOAD = "load"
+    BUILD = "build"
+    WRAP = "wrap"
+    COMPILE = "compile"
+    CALL = "call"
+
+
+class Choice(Record):
+    """One value of a lever, on this device and for this model."""
+
+    lever: str
+    id: str
+    what: str
+    unavailable: str | None = None
+    needs: tuple[str, ...] = ()
+    baseline: bool = False
+    lossless: bool = True
+
+
+class Evidence(Record):
+    """Proof that a choice took effect, or why it is believed not to have."""
+
+    engaged: bool
+    detail: str
+
+
+Candidate = Mapping[str, str]
+
+
+def candidate_key(choices: Candidate) -> str:
+    """A canonical name for a candidate: equal exactly when the choices are equal."""
+    return " ".join(f"{lever}={choices[lever]}" for lever in sorted(choices))
+
+
+# ------------------------------------------------------------------------------------- trials
+
+
+class Effort(Record):
+    """How much is measured in one trial."""
+
+    name: str = "screen"
+    protocol: int = PROTOCOL_VERSION
+    warmups: int = 2
+    samples: int = 3
+
+
+class TrialSpec(Record):
+    """Everything a child process needs to run one candidate."""
+
+    format: Literal[1] = 1
+    trial: str
+    purpose: Literal["baseline", "screen", "confirm", "size", "verify"]
+    model: Model
+    choices: Mapping[str, str]
+    workload: Workload
+    device: Device
+    effort: Effort
+    budget_bytes: int | None
+    deadline_s: float
+    #: Stop sampling once a timed generation took longer than this: it can no longer win.
+    give_up_above_s: float | None = None
+    threads: int | None = None
+
+
+class Teaches(StrEnum):
+    """Whose fault a failure is, hence what the sampler learns."""
+
+    CANDIDATE = "candidate"
+    ENVIRONMENT = "environment"
+    BUG = "bug"
+
+
+class Status(StrEnum):
+    """How a trial ended. The sentence beside each member is what the user reads."""
+
+    MEASURED = "measured"
+    OUT_OF_VRAM = "out_of_vram"
+    OVER_BUDGET = "over_budget"
+    OUT_OF_RAM = "out_of_ram"
+    UNSUPPORTED = "unsupported"
+    NOT_APPLIED = "not_applied"
+    BAD_OUTPUT = "bad_output"
+    TOO_SLOW = "too_slow"
+    CRASHED = "crashed"
+    HUNG = "hung"
+    KILLED = "killed"
+    DEVICE_LOST = "device_lost"
+    DISK_FULL = "disk_full"
+    CANCELLED = "cancelled"
+    PROTOCOL_ERROR = "protocol_error"
+    INTERNAL = "internal"
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for people."""
+        return _SENTENCES[self][0]
+
+    @property
+    def teaches(self) -> Teaches | None:
+        """Whose fault it is; ``None`` for a measured trial."""
+        return _SENTENCES[self][1]
+
+
+_SENTENCES: dict[Status, tuple[str, Teaches | None]] = {
+    Status.MEASURED: ("measured", None),
+    Status.OUT_OF_VRAM: ("needs more memory than the device has", Teaches.CANDIDATE),
+    Status.OVER_BUDGET: ("needs more memory than the budget", Teaches.CANDIDATE),
+    Status.OUT_OF_RAM: ("needs more host memory than there is", Teaches.CANDIDATE),
+    Status.UNSUPPORTED: ("this combination does not work here", Teaches.CANDIDATE),
+    Status.NOT_APPLIED: ("accepted, but had no effect", Teaches.CANDIDATE),
+    Status.BAD_OUTPUT: ("the picture is broken", Teaches.CANDIDATE),
+    Status.TOO_SLOW: ("slower than the deadline", Teaches.CANDIDATE),
+    Status.CRASHED: ("the process crashed", Teaches.CANDIDATE),
+    Status.HUNG: ("no progress until the deadline", Teaches.CANDIDATE),
+    Status.KILLED: ("ended from outside", Teaches.ENVIRONMENT),
+    Status.DEVICE_LOST: ("the device went away", Teaches.ENVIRONMENT),
+    Status.DISK_FULL: ("no space left on the disk", Teaches.ENVIRONMENT),
+    Status.CANCELLED: ("cancelled", Teaches.ENVIRONMENT),
+    Status.PROTOCOL_ERROR: ("the process ended without a readable result", Teaches.BUG),
+    Status.INTERNAL: ("an error inside autotune", Teaches.BUG),
+}
+
+
+class Memory(Record):
+    """Bytes, above the level before load. The budget is judged on ``peak_bytes``."""
+
+    level_bytes: int
+    peak_bytes: int
+    phases: Mapping[str, int]
+    allocated_bytes: int | None = None
+    reserved_bytes: int | None = None
+    device_bytes: int | None = None
+    how: str
+
+
+class Inspection(Record):
+    """What each lever says it can do here, asked where torch and diffusers are imported."""
+
+    choices: tuple[Choice, ...]
+
+
+class Health(Record):
+    """What the generated output looks like to simple rules."""
+
+    finite: bool
+    deviation: float
+    differs_by_seed: bool | None
+    picture: str | None = None
+
+
+class InspectSpec(Record):
+    """What a child process needs to ask every lever for its choices."""
+
+    model: Model
+    device: Device
+
+
+class Outcome(Record):
+    """What comes out of a trial. Raw samples are kept unrounded."""
+
+    format: Literal[1] = 1
+    trial: str
+    status: Status
+    stage: str
+    message: str = ""
+    load_s: float | None = None
+    first_s: float | None = None
+    warmups_s: tuple[float, ...] = ()
+    samples_s: tuple[float, ...] = ()
+    forwards_s: tuple[float, ...] = ()
+    phases_s: Mapping[str, float] = {}
+    memory: Memory | None = None
+    weights: Mapping[str, int] = {}
+    health: Health | None = None
+    engaged: Mapping[str, Evidence] = {}
+    protocol: int = PROTOCOL_VERSION
+    seconds: float = 0.0

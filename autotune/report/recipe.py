@@ -1,0 +1,97 @@
+"""``autotune explain``: a recipe in words, from the recipe alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TextIO
+
+from autotune.recipe.schema import Recipe
+from autotune.report.words import change_phrase, console_for
+from autotune.stats.compare import Verdict
+from autotune.units import format_both, format_bytes, format_duration, format_ratio
+
+_MOST_REFUSED = 8
+
+
+def print_recipe(recipe: Recipe, name: str, stream: TextIO) -> None:
+    """Print what the recipe says."""
+    console = console_for(stream)
+    for line in explanation(recipe, name):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def explanation(recipe: Recipe, name: str) -> Iterator[str]:
+    """The recipe in words, a line each."""
+    model, work = recipe.model, recipe.workload
+    yield f"{name}: {recipe.status}, written by {recipe.writer}"
+    pinned = f"{model.id} at {model.revision[:19]}"
+    yield f"model:    {pinned}, {model.pipeline}, {model.weights} weights"
+    size = f"{work.width}×{work.height}" + (f"×{work.frames} frames" if work.frames else "")
+    yield f"workload: {size}, {work.steps} steps, batch {work.batch}"
+    emulated = ", emulated on a larger device" if recipe.budget.emulated else ""
+    yield f"budget:   {format_both(recipe.budget.bytes)}{emulated}"
+    device = recipe.fingerprint.device
+    yield f"measured: on {device.get('name')} ({device.get('kind')})"
+    yield ""
+    yield "choices:"
+    for lever, choice in recipe.choices.items():
+        proof = recipe.evidence.winner.engaged.get(lever)
+        yield f"  {lever} = {choice}" + (f"  ({proof.detail})" if proof else "")
+    yield ""
+    yield from _evidence(recipe)
+    yield from _refused(recipe)
+    yield from _frontier(recipe)
+
+
+def _evidence(recipe: Recipe) -> Iterator[str]:
+    winner, comparison = recipe.evidence.winner, recipe.evidence.comparison
+    samples = sum(len(one) for one in winner.processes_s)
+    yield (
+        f"time:     {format_duration(winner.latency_s)} an image, median of "
+        f"{samples} generations in {len(winner.processes_s)} processes"
+    )
+    phases = ", ".join(
+        f"{phase} {format_bytes(peak)}" for phase, peak in winner.phases_bytes.items()
+    )
+    yield f"memory:   peak {format_bytes(winner.peak_bytes)} ({phases})"
+    if winner.binds:
+        yield f"binds:    {winner.binds}"
+    if comparison.verdict is Verdict.IS_BASELINE:
+        yield f"verdict:  this is the baseline; {comparison.why}"
+    elif comparison.ratio is None:
+        yield f"verdict:  {comparison.verdict.value}: {comparison.why}"
+    else:
+        yield (
+            f"verdict:  {comparison.verdict.value}, {format_ratio(comparison.ratio)} the speed of "
+            f"the baseline; {comparison.why}"
+        )
+    quality = recipe.evidence.quality
+    yield f"quality:  health {quality.health}, fidelity {quality.fidelity}: {quality.why}"
+
+
+def _refused(recipe: Recipe) -> Iterator[str]:
+    if not recipe.refused:
+        return
+    yield ""
+    yield "refused:"
+    for one in recipe.refused[:_MOST_REFUSED]:
+        differing = {
+            lever: id for lever, id in one.choices.items() if recipe.choices.get(lever) != id
+        }
+        time = f"{format_duration(one.latency_s)}, " if one.latency_s else ""
+        yield f"  {change_phrase(differing)}: {time}{one.reason}"
+    if len(recipe.refused) > _MOST_REFUSED:
+        yield f"  and {len(recipe.refused) - _MOST_REFUSED} more"
+
+
+def _frontier(recipe: Recipe) -> Iterator[str]:
+    if len(recipe.frontier) < 2:
+        return
+    yield ""
+    yield "with more or less memory (search measurements, not confirmed):"
+    for point in recipe.frontier:
+        differing = {
+            lever: id for lever, id in point.choices.items() if recipe.choices.get(lever) != id
+        }
+        words = change_phrase(differing) if differing else "these choices"
+        yield f"  {format_bytes(point.peak_bytes)}: {format_duration(point.latency_s)}, {words}"

@@ -1,0 +1,121 @@
+"""The end of ``suggest`` on a terminal: the table of trials, the advice, and how to use it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TextIO
+
+from autotune.report.words import change_phrase, console_for, outcome_phrase
+from autotune.stats.compare import Verdict
+from autotune.units import format_bytes, format_duration, format_ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from autotune.recipe.schema import Recipe
+    from autotune.search.history import History
+    from autotune.search.study import Result
+
+
+def print_result(result: Result, stream: TextIO) -> None:
+    """Print the table and the advice."""
+    console = console_for(stream)
+    console.print(trials_table(result.history))
+    for line in advice(result):
+        console.print(line, markup=False, overflow="ignore", no_wrap=True, crop=False)
+
+
+def trials_table(history: History) -> RenderableType:
+    """Every search trial, fastest first; what did not fit comes after what did."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("candidate", overflow="fold")
+    table.add_column("per image", justify="right", no_wrap=True)
+    table.add_column("speed-up", justify="right", no_wrap=True)
+    table.add_column("peak", justify="right", no_wrap=True)
+    table.add_column("outcome", overflow="fold")
+    baseline = history.baseline
+    reference = baseline.latency_s if baseline else None
+    order = sorted(
+        history.tried,
+        key=lambda one: (not history.fits(one), one.latency_s is None, one.latency_s or 0.0),
+    )
+    for one in order:
+        latency, peak = one.latency_s, one.peak_bytes
+        ratio = reference / latency if reference and latency else None
+        table.add_row(
+            str(one.number),
+            change_phrase(history.space.changes(one.candidate)),
+            format_duration(latency) if latency else "–",
+            format_ratio(ratio) if ratio else "–",
+            format_bytes(peak) if peak else "–",
+            outcome_phrase(one, history.budget_bytes),
+        )
+    return table
+
+
+def advice(result: Result) -> Iterator[str]:
+    """What to do now, a line each."""
+    if result.recipe is not None:
+        yield from _advice_on(result.recipe)
+        yield ""
+        yield f"recipe:  {result.recipe_path}"
+        yield f"in code: pipe = autotune.build({str(result.recipe_path)!r})"
+        yield f"details: autotune explain {result.recipe_path}"
+    else:
+        yield from _nothing_fits(result)
+
+
+def _advice_on(recipe: Recipe) -> Iterator[str]:
+    winner, comparison = recipe.evidence.winner, recipe.evidence.comparison
+    settings = " ".join(f"{lever}={choice}" for lever, choice in recipe.choices.items())
+    yield f"advice: {settings}"
+    budget = recipe.budget.bytes
+    yield (
+        f"        {format_duration(winner.latency_s)} an image, "
+        f"peak {format_bytes(winner.peak_bytes)}, "
+        f"{winner.peak_bytes / budget:.0%} of {format_bytes(budget)}"
+    )
+    if recipe.status == "provisional":
+        yield "        provisional: measured once, there was no time to confirm it"
+    elif comparison.verdict is Verdict.IS_BASELINE:
+        yield "        this is the baseline: nothing was proven faster"
+    elif comparison.ratio is not None:
+        low, high = (
+            format_ratio(comparison.ratio_low or 0),
+            format_ratio(comparison.ratio_high or 0),
+        )
+        processes = len(winner.processes_s)
+        yield (
+            f"        {comparison.verdict.value} than the baseline: "
+            f"{format_ratio(comparison.ratio)} ({low} to {high} over {processes} fresh "
+            "processes a side, interleaved)"
+        )
+    if recipe.evidence.quality.fidelity == "not assessed":
+        yield f"        picture fidelity is not assessed: {recipe.evidence.quality.why}"
+    if recipe.budget.emulated:
+        yield "        the budget was emulated: this device has more memory than was allowed"
+
+
+def _nothing_fits(result: Result) -> Iterator[str]:
+    budget = format_bytes(result.history.budget_bytes)
+    if result.interrupted:
+        yield "interrupted before anything within the budget was measured"
+        return
+    yield f"nothing fits {budget}: no recipe was written"
+    needed = result.needed
+    if needed is None:
+        yield "no candidate could be measured without a budget either: see autotune doctor"
+        return
+    sure = "seen to work" if needed.tried_out else "estimated from the peaks"
+    changes = change_phrase(result.history.space.changes(needed.candidate))
+    yield f"smallest budget that would do: {format_bytes(needed.budget_bytes)} ({sure}, {changes})"
+    if needed.binds:
+        yield f"what binds: {needed.binds}"
+    yield ""
+    megabytes = -(-needed.budget_bytes // 1_000_000)
+    yield f"hint: --vram {megabytes}MB"

@@ -1,0 +1,40 @@
+"""Small phrases that several reports use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from autotune.search.history import Tried
+
+#: Piped text is read in editors and issue trackers, not in a terminal of 80 columns.
+_PIPED_WIDTH = 110
+
+
+def console_for(stream: TextIO) -> Console:
+    """A console that writes plain text where the stream is not a terminal."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else _PIPED_WIDTH
+    return Console(file=stream, highlight=False, width=width, soft_wrap=False, emoji=False)
+
+
+def change_phrase(changes: Mapping[str, str]) -> str:
+    """What differs from the baseline, in words."""
+    if not changes:
+        return "baseline"
+    return ", ".join(f"{lever}={choice}" for lever, choice in changes.items())
+
+
+def outcome_phrase(tried: Tried, budget_bytes: int) -> str:
+    """How a trial ended, in a few words."""
+    from autotune.records import Status
+    from autotune.search.history import status_against
+
+    status = status_against(tried, budget_bytes)
+    if status is Status.MEASURED:
+        return "fits"
+    return status.sentence

@@ -1,0 +1,1 @@
+"""The search: what can exist, what to try next, who wins."""

@@ -1,0 +1,38 @@
+"""Which candidates are refused without a trial: rules first, then what cannot fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autotune.estimate.memory import weights_floor
+from autotune.levers.rules import broken_rule
+from autotune.records import Candidate, Device, Model
+from autotune.units import format_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """Judges candidates for one model, device and budget."""
+
+    model: Model
+    device: Device
+    budget_bytes: int
+    software: Mapping[str, str]
+
+    def rule(self, candidate: Candidate) -> str | None:
+        """The reason of the first rule that excludes the candidate."""
+        broken = broken_rule(
+            candidate, device=self.device.kind, family=self.model.family, software=self.software
+        )
+        return f"{broken.reason} ({broken.cite})" if broken else None
+
+    def refusal(self, candidate: Candidate) -> str | None:
+        """Why the candidate gets no trial, or ``None`` if it is admitted."""
+        reason = self.rule(candidate)
+        if reason is not None:
+            return reason
+        floor = weights_floor(self.model, candidate, self.device.kind)
+        if floor > self.budget_bytes:
+            return f"the weights alone take {format_bytes(floor)}"
+        return None

@@ -1,0 +1,112 @@
+"""Search-space files: which choices of which levers a study considers.
+
+``search_spaces/default.toml`` holds for every model, ``<family>.toml`` states what differs, and
+``--space`` names another file. Each lever's entry is ``"all"``, ``"baseline"``, or a list of ids.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from autotune.errors import BadInput, shorten
+from autotune.files import read_capped
+from autotune.records import Record
+
+#: A space file is a few hundred bytes; the cap also bounds nesting (TOML 2 000 levels deep fits
+#: no parser's stack).
+_CAP_BYTES = 64 * 1024
+
+Wanted = Literal["all", "baseline"] | tuple[str, ...]
+
+
+class Definition(Record):
+    """What one file says."""
+
+    format: Literal[1] = 1
+    about: str = ""
+    levers: Mapping[str, Wanted] = {}
+
+
+def load_definition(family: str | None, space: str | None = None) -> Definition:
+    """The default space, overlaid by the family's, overlaid by the one that was asked for.
+
+    Args:
+        family: The model's family, if it has one.
+        space: The name of a shipped space, or the path of a TOML file.
+
+    Raises:
+        BadInput: If a file is missing or not a search space.
+    """
+    found = dict(read_definition(shipped_folder() / "default.toml").levers)
+    if family is not None and (own := shipped_folder() / f"{family}.toml").exists():
+        found |= read_definition(own).levers
+    if space is not None:
+        found |= read_definition(_asked(space)).levers
+    return Definition(levers=found)
+
+
+def read_definition(path: Path) -> Definition:
+    """Read one file strictly.
+
+    Raises:
+        BadInput: Naming the file and the place.
+    """
+    data = read_capped(path, _CAP_BYTES)
+    try:
+        document = tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise BadInput(f"{path.name} is not a TOML file: {why}") from None
+    levers = document.get("levers", {})
+    if isinstance(levers, dict):
+        for lever, wanted in levers.items():
+            if isinstance(wanted, list):
+                levers[lever] = _checked_list(path, lever, wanted)
+    try:
+        return Definition.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"][:2])
+        raise BadInput(
+            f"{path.name}: {where}: {first['msg'].lower()}",
+            hint='a lever\'s entry is "all", "baseline", or a list of choice ids',
+        ) from None
+
+
+def _checked_list(path: Path, lever: str, wanted: list[object]) -> tuple[object, ...]:
+    if not wanted:
+        raise BadInput(f"{path.name}: levers.{lever} is an empty list", hint="leave the lever out")
+    for choice in wanted:
+        if not isinstance(choice, str):
+            raise BadInput(f"{path.name}: levers.{lever}: {shorten(choice)} is not a choice id")
+        if wanted.count(choice) > 1:
+            raise BadInput(f"{path.name}: levers.{lever} names {shorten(choice)} twice")
+    return tuple(wanted)
+
+
+def shipped_folder() -> Path:
+    """Where the shipped spaces lie: in the wheel inside the package, in a checkout beside it."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "search_spaces"
+    return installed if installed.is_dir() else package.parent / "search_spaces"
+
+
+def shipped_names() -> tuple[str, ...]:
+    """The names ``--space`` takes."""
+    return tuple(sorted(path.stem for path in shipped_folder().glob("*.toml")))
+
+
+def _asked(space: str) -> Path:
+    if space in shipped_names():
+        return shipped_folder() / f"{space}.toml"
+    if not space.endswith(".toml"):
+        raise BadInput(
+            f"there is no search space {shorten(space)}",
+            hint=f"one of {', '.join(shipped_names())}, or the path of a .toml file",
+        )
+    return Path(space)

@@ -1,0 +1,132 @@
+"""What a study has seen: every trial with its verdict, the best, the frontier, the refused."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from autotune.records import Candidate, Outcome, Status, candidate_key
+from autotune.search.space import Space
+
+#: Within this share of the best time a candidate with fewer levers on is preferred (rule M15).
+TIE_SHARE = 0.03
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """One trial of a candidate."""
+
+    number: int
+    candidate: Candidate
+    why: str
+    outcome: Outcome
+
+    @property
+    def latency_s(self) -> float | None:
+        """Median of the timed generations, or ``None`` if there was none."""
+        return statistics.median(self.outcome.samples_s) if self.outcome.samples_s else None
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The peak the budget is judged on, when the trial reached its end."""
+        done = self.outcome.status in (Status.MEASURED, Status.OVER_BUDGET)
+        whole = done and bool(self.outcome.samples_s)
+        return self.outcome.memory.peak_bytes if whole and self.outcome.memory else None
+
+
+@dataclass(kw_only=True)
+class History:
+    """All trials of a study, in order, judged against one budget."""
+
+    space: Space
+    budget_bytes: int
+    tried: list[Tried] = field(default_factory=list)
+    refused: dict[str, tuple[Candidate, str]] = field(default_factory=dict)
+
+    def add(self, tried: Tried) -> None:
+        """Note a trial."""
+        self.tried.append(tried)
+
+    def refuse(self, candidate: Candidate, reason: str) -> None:
+        """Note a candidate that got no trial."""
+        self.refused[candidate_key(candidate)] = (candidate, reason)
+
+    @property
+    def baseline(self) -> Tried | None:
+        """The first trial of the baseline."""
+        return next((one for one in self.tried if one.candidate == self.space.baseline), None)
+
+    def fits(self, tried: Tried) -> bool:
+        """Whether the trial was measured within the budget."""
+        peak = tried.peak_bytes
+        measured = tried.outcome.status is Status.MEASURED
+        return measured and peak is not None and peak <= self.budget_bytes
+
+    def feasible(self) -> list[Tried]:
+        """Trials within the budget, fastest first."""
+        fitting = [one for one in self.tried if self.fits(one)]
+        return sorted(fitting, key=lambda one: (one.latency_s, one.number))
+
+    def finalist(self, without: frozenset[str] = frozenset()) -> Tried | None:
+        """The fastest within the budget; among near-equals the one with the fewest changes."""
+        left = [one for one in self.feasible() if candidate_key(one.candidate) not in without]
+        if not left:
+            return None
+        limit = (left[0].latency_s or 0.0) * (1 + TIE_SHARE)
+        near = [one for one in left if one.latency_s is not None and one.latency_s <= limit]
+        return min(near, key=lambda one: (len(self.space.changes(one.candidate)), one.latency_s))
+
+    def frontier(self) -> Iterator[Tried]:
+        """For each amount of memory the fastest candidate: from the leanest to the fastest."""
+        whole = [
+            one
+            for one in self.tried
+            if one.peak_bytes is not None and one.outcome.status in _WHOLE_STATUS
+        ]
+        best = float("inf")
+        for one in sorted(whole, key=lambda one: (one.peak_bytes, one.latency_s)):
+            if one.latency_s is not None and one.latency_s < best:
+                best = one.latency_s
+                yield one
+
+
+_WHOLE_STATUS = (Status.MEASURED, Status.OVER_BUDGET)
+
+
+def status_against(tried: Tried, budget_bytes: int) -> Status:
+    """How the trial ended, judged against the budget even where it was not enforced."""
+    peak = tried.peak_bytes
+    if tried.outcome.status is Status.MEASURED and peak is not None and peak > budget_bytes:
+        return Status.OVER_BUDGET
+    return tried.outcome.status
+
+
+def binding(outcome: Outcome) -> str | None:
+    """What decides the peak: the phase, and the component to look at.
+
+    Where the activations of the peak phase outweigh the largest component, the component that is
+    active then binds; otherwise the largest one does.
+    """
+    if outcome.memory is None or not outcome.memory.phases:
+        return None
+    phases = {name: peak for name, peak in outcome.memory.phases.items() if name in _ACTIVE}
+    if not phases:
+        return None
+    phase = max(phases, key=lambda name: phases[name])
+    largest = max(outcome.weights, key=lambda name: outcome.weights[name], default=None)
+    activations = phases[phase] - sum(outcome.weights.values())
+    active = _active_component(outcome, phase)
+    if largest is None or (active and activations > outcome.weights[largest]):
+        return f"{active or 'the pipeline'} during {phase}"
+    return f"{largest} during {phase}"
+
+
+_ACTIVE = ("load", "encode", "denoise", "decode")
+
+
+def _active_component(outcome: Outcome, phase: str) -> str | None:
+    wanted = {"encode": "text_encoder", "decode": "vae"}.get(phase)
+    if phase == "denoise":
+        return next((n for n in ("transformer", "unet") if n in outcome.weights), None)
+    return next((n for n in outcome.weights if wanted and n.startswith(wanted)), None)

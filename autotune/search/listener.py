@@ -1,0 +1,55 @@
+"""What a study says while it runs. Views implement this; the study does not know them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from autotune.engine.base import Step
+from autotune.records import Candidate
+from autotune.search.history import History, Tried
+from autotune.search.request import Request
+from autotune.search.space import Space
+
+
+class Listener(Protocol):
+    """Receives the events of one study."""
+
+    def planned(self, request: Request, space: Space) -> None:
+        """The space is known; the first trial follows."""
+
+    def chapter(self, title: str) -> None:
+        """Another part begins: search, confirmation, sizing."""
+
+    def started(self, number: int, candidate: Candidate, why: str) -> None:
+        """A trial began."""
+
+    def stepped(self, step: Step) -> None:
+        """The running trial reached a stage."""
+
+    def ended(self, tried: Tried, history: History) -> None:
+        """A trial ended."""
+
+    def said(self, sentence: str) -> None:
+        """Something the user should know."""
+
+
+class Silence:
+    """A listener that shows nothing."""
+
+    def planned(self, request: Request, space: Space) -> None:
+        """See Listener."""
+
+    def chapter(self, title: str) -> None:
+        """See Listener."""
+
+    def started(self, number: int, candidate: Candidate, why: str) -> None:
+        """See Listener."""
+
+    def stepped(self, step: Step) -> None:
+        """See Listener."""
+
+    def ended(self, tried: Tried, history: History) -> None:
+        """See Listener."""
+
+    def said(self, sentence: str) -> None:
+        """See Listener."""

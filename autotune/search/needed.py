@@ -1,0 +1,100 @@
+"""When nothing fits: the smallest budget that would do, measured, not guessed.
+
+Every lever's choices are run by themselves without an enforced budget, the leanest of each lever
+are put together, and the budget that comes out is tried out as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autotune.records import Candidate, Status, candidate_key
+from autotune.search.admission import Admission
+from autotune.search.history import History, Tried, binding
+from autotune.search.request import SIZE
+from autotune.search.runner import Runner
+from autotune.search.sampler import one_change_each
+
+#: Peaks of two processes differ by a few per cent (allocator, thread timing).
+_HEADROOM = 1.05
+_ROUND_BYTES = 1 << 20
+#: Each failed attempt at the budget raises it by a tenth.
+_ATTEMPTS = 3
+_RAISE = 1.10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needed:
+    """The smallest budget that was seen to work, and what stands in the way of a smaller one."""
+
+    budget_bytes: int
+    candidate: Candidate
+    binds: str | None
+    tried_out: bool
+
+
+def find_needed(runner: Runner, history: History, admission: Admission) -> Needed | None:
+    """Measure what the leanest candidate takes; ``None`` if nothing ran even without a budget."""
+    peaks: dict[str, Tried] = {}
+    for tried in history.tried:
+        _keep(peaks, tried)
+    for candidate in [history.space.baseline, *one_change_each(history.space)]:
+        if candidate_key(candidate) not in peaks and admission.rule(candidate) is None:
+            _measure(runner, peaks, candidate)
+    together = _leanest_of_each(history, peaks)
+    if candidate_key(together) not in peaks and admission.rule(together) is None:
+        _measure(runner, peaks, together)
+    if not peaks:
+        return None
+    leanest = min(peaks.values(), key=lambda one: (one.peak_bytes or 0, one.number))
+    return _try_out(runner, leanest)
+
+
+def _measure(runner: Runner, peaks: dict[str, Tried], candidate: Candidate) -> None:
+    if not runner.time_is_up:
+        _keep(peaks, runner.repeat(candidate, "sizing", SIZE, budget_bytes=None))
+
+
+def _keep(peaks: dict[str, Tried], tried: Tried) -> None:
+    if tried.peak_bytes is not None:
+        peaks[candidate_key(tried.candidate)] = tried
+
+
+def _leanest_of_each(history: History, peaks: Mapping[str, Tried]) -> Candidate:
+    """For each lever the choice with the lowest peak when changed alone."""
+    space = history.space
+    chosen = dict(space.baseline)
+    for lever, ids in space.open_levers.items():
+        alone = {id: peaks.get(candidate_key({**space.baseline, lever: id})) for id in ids}
+        known = {id: one.peak_bytes for id, one in alone.items() if one and one.peak_bytes}
+        if known:
+            chosen[lever] = min(known, key=lambda id: known[id])
+    return chosen
+
+
+def _try_out(runner: Runner, leanest: Tried) -> Needed:
+    assert leanest.peak_bytes is not None
+    # A candidate that just missed the budget can peak below it next time: never advise less.
+    bytes_ = _rounded(max(leanest.peak_bytes * _HEADROOM, runner.request.budget_bytes + 1))
+    for _ in range(_ATTEMPTS):
+        if runner.time_is_up:
+            break
+        tried = runner.repeat(leanest.candidate, "sizing", SIZE, budget_bytes=bytes_)
+        if tried.outcome.status is Status.MEASURED:
+            return _needed(leanest, bytes_, tried_out=True)
+        bytes_ = _rounded(bytes_ * _RAISE)
+    return _needed(leanest, bytes_, tried_out=False)
+
+
+def _needed(leanest: Tried, budget_bytes: int, *, tried_out: bool) -> Needed:
+    return Needed(
+        budget_bytes=budget_bytes,
+        candidate=leanest.candidate,
+        binds=binding(leanest.outcome),
+        tried_out=tried_out,
+    )
+
+
+def _rounded(value: float) -> int:
+    return -(-int(value) // _ROUND_BYTES) * _ROUND_BYTES

@@ -1,0 +1,193 @@
+"""Make the recipe of a study: winner, evidence, what was refused, and the frontier."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import autotune
+from autotune.recipe.schema import (
+    Budget,
+    Comparison,
+    EvidenceBlock,
+    FrontierPoint,
+    Measured,
+    Quality,
+    Recipe,
+    RecipeModel,
+    Refused,
+)
+from autotune.records import Candidate, Outcome, Status
+from autotune.search.confirm import Confirmed
+from autotune.search.history import History, Tried, binding, status_against
+from autotune.search.request import CONFIRM, SCREEN, Request
+from autotune.stats.compare import Verdict
+from autotune.units import format_bytes
+
+#: More than anyone reads; the run folder has them all.
+_MOST_REFUSED = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winner:
+    """What is published, as measured, and why it won."""
+
+    measured: Measured
+    baseline: Measured | None
+    comparison: Comparison
+    confirmed: bool
+    runner_up: Refused | None = None
+
+
+def winner_of(confirmed: Confirmed, request: Request) -> Winner:
+    """Decide between finalist and baseline: only what is proven faster replaces the baseline."""
+    finalist = measured(confirmed.finalist.candidate, confirmed.finalist.outcomes)
+    if confirmed.baseline is None or confirmed.compared is None:
+        return Winner(
+            measured=finalist,
+            baseline=None,
+            comparison=_alone(Verdict.IS_BASELINE if confirmed.is_baseline else None),
+            confirmed=True,
+        )
+    baseline = measured(confirmed.baseline.candidate, confirmed.baseline.outcomes)
+    compared = confirmed.compared
+    if compared.verdict is Verdict.FASTER or baseline.peak_bytes > request.budget_bytes:
+        comparison = Comparison(
+            verdict=compared.verdict,
+            ratio=compared.ratio,
+            ratio_low=compared.low,
+            ratio_high=compared.high,
+            why=compared.why,
+        )
+        return Winner(measured=finalist, baseline=baseline, comparison=comparison, confirmed=True)
+    beaten = Refused(
+        choices=finalist.choices,
+        status=Status.MEASURED,
+        reason=f"not proven faster than the baseline ({compared.verdict}): {compared.why}",
+        latency_s=finalist.latency_s,
+        peak_bytes=finalist.peak_bytes,
+    )
+    return Winner(
+        measured=baseline,
+        baseline=None,
+        comparison=_alone(Verdict.IS_BASELINE),
+        confirmed=True,
+        runner_up=beaten,
+    )
+
+
+def provisional_winner(best: Tried, history: History) -> Winner:
+    """The best of the search, where there was no time to confirm it."""
+    is_baseline = best.candidate == history.space.baseline
+    return Winner(
+        measured=measured(best.candidate, [best.outcome]),
+        baseline=None,
+        comparison=_alone(Verdict.IS_BASELINE if is_baseline else None),
+        confirmed=False,
+    )
+
+
+def compose(
+    request: Request, history: History, winner: Winner, *, trials: int, seconds: float
+) -> Recipe:
+    """Put the recipe together."""
+    model = request.model
+    refused = _refused(history, winner)
+    return Recipe(
+        writer=f"autotune {autotune.__version__}",
+        status="confirmed" if winner.confirmed else "provisional",
+        model=RecipeModel(
+            id=model.id,
+            revision=model.revision,
+            source=model.source,
+            pipeline=model.pipeline,
+            weights=model.weights,
+        ),
+        workload=model.workload,
+        budget=Budget(
+            asked=request.budget_asked, bytes=request.budget_bytes, emulated=request.emulated
+        ),
+        choices=winner.measured.choices,
+        evidence=EvidenceBlock(
+            winner=winner.measured,
+            baseline=winner.baseline,
+            comparison=winner.comparison,
+            quality=Quality(health="passed", fidelity="not assessed", why=_why_not(request)),
+            effort=CONFIRM if winner.confirmed else SCREEN,
+            trials=trials,
+            seconds=seconds,
+        ),
+        refused=tuple(refused[:_MOST_REFUSED]),
+        frontier=tuple(
+            FrontierPoint(
+                peak_bytes=one.peak_bytes or 0,
+                latency_s=one.latency_s or 0.0,
+                choices=one.candidate,
+            )
+            for one in history.frontier()
+        ),
+        fingerprint=request.fingerprint,
+    )
+
+
+def measured(candidate: Candidate, outcomes: Sequence[Outcome]) -> Measured:
+    """What the processes of one candidate say together."""
+    processes = tuple(outcome.samples_s for outcome in outcomes)
+    peaks = [outcome.memory for outcome in outcomes if outcome.memory is not None]
+    highest = max(peaks, key=lambda memory: memory.peak_bytes)
+    worst = next(outcome for outcome in outcomes if outcome.memory is highest)
+    return Measured(
+        choices=candidate,
+        processes_s=processes,
+        latency_s=statistics.median(statistics.median(one) for one in processes),
+        first_s=_median([outcome.first_s for outcome in outcomes]),
+        load_s=_median([outcome.load_s for outcome in outcomes]),
+        peak_bytes=highest.peak_bytes,
+        phases_bytes=highest.phases,
+        binds=binding(worst),
+        engaged=outcomes[-1].engaged,
+    )
+
+
+def _refused(history: History, winner: Winner) -> list[Refused]:
+    """Everything that was tried or asked for and cannot be had, most tempting first."""
+    found = [winner.runner_up] if winner.runner_up else []
+    for tried in history.tried:
+        status = status_against(tried, history.budget_bytes)
+        if status is Status.MEASURED or tried.candidate == winner.measured.choices:
+            continue
+        reason = tried.outcome.message or status.sentence
+        if status is Status.OVER_BUDGET and tried.peak_bytes is not None:
+            reason = f"needs {format_bytes(tried.peak_bytes)}"
+        found.append(
+            Refused(
+                choices=tried.candidate,
+                status=status,
+                reason=reason,
+                latency_s=tried.latency_s,
+                peak_bytes=tried.peak_bytes,
+            )
+        )
+    for candidate, reason in history.refused.values():
+        found.append(Refused(choices=candidate, status=Status.UNSUPPORTED, reason=reason))
+    return sorted(found, key=lambda one: (one.latency_s is None, one.latency_s or 0.0))
+
+
+def _alone(verdict: Verdict | None) -> Comparison:
+    if verdict is Verdict.IS_BASELINE:
+        why = "nothing was proven faster than the baseline"
+    else:
+        verdict, why = Verdict.CANNOT_SAY, "there is no confirmed baseline to compare with"
+    return Comparison(verdict=verdict, ratio=None, ratio_low=None, ratio_high=None, why=why)
+
+
+def _why_not(request: Request) -> str:
+    if request.model.weights == "random":
+        return "the weights are random: pictures mean nothing, so they cannot be compared"
+    return "this version checks that pictures are finite, not flat and differ between seeds"
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None

@@ -1,0 +1,37 @@
+"""What a study is asked to do: checked once, then only read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune.records import Device, Effort, Fingerprint, Machine, Model
+from autotune.search.definition import Definition
+
+#: Half of the 20 to 40 minutes users will pay on a GPU (numbers.md F4), one minute on the demo.
+DEFAULT_TRIALS = 12
+SCREEN = Effort(name="screen", warmups=2, samples=3)
+CONFIRM = Effort(name="confirm", warmups=1, samples=2)
+SIZE = Effort(name="size", warmups=1, samples=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Everything a study needs; ``model.workload`` is what will be generated."""
+
+    model: Model
+    machine: Machine
+    device: Device
+    fingerprint: Fingerprint
+    budget_asked: str
+    budget_bytes: int
+    emulated: bool
+    definition: Definition
+    pins: Mapping[str, str]
+    trials: int
+    time_s: float | None
+    seed: int
+    folder: Path
+    recipe_path: Path
+    overwrite: bool

@@ -1,0 +1,136 @@
+"""Runs one trial after another through an engine, and keeps their numbers and folders."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from autotune.engine.base import Engine, Step
+from autotune.errors import CannotRun
+from autotune.records import Candidate, Effort, Outcome, Status, TrialSpec
+from autotune.search.history import History, Tried
+from autotune.search.listener import Listener
+from autotune.search.request import Request
+
+_POLL_S = 0.25
+#: The engine kills a stubborn trial after 5 s; twice that means the engine itself hangs.
+_CANCEL_S = 10.0
+#: A baseline may be a large model on a slow device; half an hour is the longest worth waiting.
+_BASELINE_DEADLINE_S = 1800.0
+#: Other trials get ten times what the baseline took, never less than this.
+_DEADLINE_FLOOR_S = 60.0
+_DEADLINE_SHARE = 10.0
+#: A timed generation this many times slower than the best cannot win any more.
+_GIVE_UP_SHARE = 2.5
+
+
+@dataclass(kw_only=True)
+class Runner:
+    """Runs candidates; ``stop_at`` is the monotonic time after which nothing new is started."""
+
+    engine: Engine
+    request: Request
+    listener: Listener
+    history: History
+    stop_at: float | None = None
+    count: int = 0
+    _baseline_s: float | None = field(default=None, init=False)
+
+    def screen(self, candidate: Candidate, why: str, effort: Effort) -> Tried:
+        """Run a search trial under the budget and note it in the history."""
+        best = next(iter(self.history.feasible()), None)
+        give_up = best.latency_s * _GIVE_UP_SHARE if best and best.latency_s else None
+        tried = self._run(candidate, "screen", why, effort, self.request.budget_bytes, give_up)
+        self.history.add(tried)
+        self.listener.ended(tried, self.history)
+        return tried
+
+    def baseline(self, candidate: Candidate, effort: Effort) -> Tried:
+        """Run the baseline without the budget: it is what everything is compared with."""
+        tried = self._run(candidate, "baseline", "baseline", effort, None, None)
+        self._baseline_s = tried.outcome.seconds
+        self.history.add(tried)
+        self.listener.ended(tried, self.history)
+        return tried
+
+    def repeat(
+        self, candidate: Candidate, why: str, effort: Effort, *, budget_bytes: int | None
+    ) -> Tried:
+        """Run a trial that decides nothing in the search: a confirmation, or a sizing."""
+        purpose = "confirm" if why == "confirm" else "size"
+        tried = self._run(candidate, purpose, why, effort, budget_bytes, None)
+        self.listener.ended(tried, self.history)
+        return tried
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether the study's time has run out."""
+        return self.stop_at is not None and time.monotonic() >= self.stop_at
+
+    def _run(
+        self,
+        candidate: Candidate,
+        purpose: str,
+        why: str,
+        effort: Effort,
+        budget_bytes: int | None,
+        give_up_above_s: float | None,
+    ) -> Tried:
+        self.count += 1
+        spec = TrialSpec.model_validate(
+            {
+                "trial": f"{self.count:04d}",
+                "purpose": purpose,
+                "model": self.request.model,
+                "choices": dict(candidate),
+                "workload": self.request.model.workload,
+                "device": self.request.device,
+                "effort": effort,
+                "budget_bytes": budget_bytes,
+                "deadline_s": self._deadline(),
+                "give_up_above_s": give_up_above_s,
+            }
+        )
+        self.listener.started(self.count, candidate, why)
+        self.engine.submit(spec, self.request.folder / "trials" / spec.trial)
+        try:
+            outcome = self._wait(spec.trial)
+        except KeyboardInterrupt:
+            self._cancel(spec.trial)
+            raise
+        return Tried(number=self.count, candidate=dict(candidate), why=why, outcome=outcome)
+
+    def _deadline(self) -> float:
+        if self._baseline_s is None:
+            return _BASELINE_DEADLINE_S
+        return max(_DEADLINE_FLOOR_S, self._baseline_s * _DEADLINE_SHARE)
+
+    def _wait(self, trial: str) -> Outcome:
+        while True:
+            for event in self.engine.poll(_POLL_S):
+                if isinstance(event, Step):
+                    self.listener.stepped(event)
+                elif event.trial == trial:
+                    return event
+            if self.time_is_up:
+                return self._cancel(trial)
+
+    def _cancel(self, trial: str) -> Outcome:
+        self.engine.cancel(trial)
+        give_up_at = time.monotonic() + _CANCEL_S
+        while time.monotonic() < give_up_at:
+            for event in self.engine.poll(_POLL_S):
+                if isinstance(event, Outcome) and event.trial == trial:
+                    return event
+        raise CannotRun(f"trial {trial} could not be ended", hint="autotune doctor")
+
+
+def environment_failed(outcome: Outcome) -> bool:
+    """Whether the outcome says nothing about the candidate."""
+    teaches = outcome.status.teaches
+    return teaches is not None and teaches.value != "candidate"
+
+
+def may_be_chance(outcome: Outcome) -> bool:
+    """Whether the candidate deserves a second try: crashes and hangs can come from elsewhere."""
+    return outcome.status in (Status.CRASHED, Status.HUNG)

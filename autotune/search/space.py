@@ -1,0 +1,128 @@
+"""The space of a study: the choices that can exist here, and a reason for each that cannot."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autotune.errors import BadInput, shorten
+from autotune.records import Candidate, Choice
+from autotune.search.definition import Definition
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A choice that is not in the space."""
+
+    lever: str
+    choice: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """For each lever the choices to search; a lever with one choice is fixed."""
+
+    levers: Mapping[str, tuple[Choice, ...]]
+    baseline: Candidate
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def size(self) -> int:
+        """How many candidates there are, rules not counted."""
+        return math.prod(len(choices) for choices in self.levers.values())
+
+    @property
+    def open_levers(self) -> Mapping[str, tuple[str, ...]]:
+        """The ids of every lever that has a choice to make."""
+        return {
+            lever: tuple(choice.id for choice in choices)
+            for lever, choices in self.levers.items()
+            if len(choices) > 1
+        }
+
+    def changes(self, candidate: Candidate) -> Mapping[str, str]:
+        """Where the candidate differs from the baseline."""
+        return {lever: id for lever, id in candidate.items() if self.baseline.get(lever) != id}
+
+
+def build_space(
+    choices: Sequence[Choice], definition: Definition, pins: Mapping[str, str]
+) -> Space:
+    """Build the space from what the levers offer, what the files ask for, and what is pinned.
+
+    A pinned lever has one choice, in the baseline too: an explicit setting wins (D12).
+
+    Raises:
+        BadInput: If a file or a pin names what does not exist, or pins what cannot be had here.
+    """
+    offered: dict[str, list[Choice]] = {}
+    for choice in choices:
+        offered.setdefault(choice.lever, []).append(choice)
+    for lever in definition.levers:
+        _known(lever, offered, "lever")
+    levers: dict[str, tuple[Choice, ...]] = {}
+    left_out: list[LeftOut] = []
+    for lever, found in offered.items():
+        wanted = (pins[lever],) if lever in pins else definition.levers.get(lever, "baseline")
+        levers[lever], missing = _select(lever, found, wanted, pinned=lever in pins)
+        left_out.extend(missing)
+    for lever in pins:
+        _known(lever, offered, "lever")
+    baseline = {
+        lever: next((choice.id for choice in found if choice.baseline), found[0].id)
+        for lever, found in levers.items()
+    }
+    return Space(levers=levers, baseline=baseline, left_out=tuple(left_out))
+
+
+def parse_pins(texts: Sequence[str]) -> dict[str, str]:
+    """Read ``lever=choice`` settings.
+
+    Raises:
+        BadInput: If one is not of that form, or a lever is set twice.
+    """
+    pins: dict[str, str] = {}
+    for text in texts:
+        lever, sign, choice = text.partition("=")
+        if not (sign and lever and choice):
+            raise BadInput(f"{shorten(text)} is not a setting", hint="--set attention=native")
+        if pins.get(lever, choice) != choice:
+            raise BadInput(f"{lever} is set twice, to {pins[lever]} and to {choice}")
+        pins[lever] = choice
+    return pins
+
+
+def _select(
+    lever: str, found: Sequence[Choice], wanted: str | tuple[str, ...], *, pinned: bool
+) -> tuple[tuple[Choice, ...], list[LeftOut]]:
+    if not isinstance(wanted, str):
+        for id in wanted:
+            _known(id, [choice.id for choice in found], f"choice of {lever}")
+    kept, left_out = [], []
+    for choice in found:
+        named = wanted == "all" or choice.id in wanted or (choice.baseline and not pinned)
+        if choice.unavailable is not None:
+            if pinned and choice.id in wanted:
+                raise BadInput(
+                    f"{lever}={choice.id} cannot be set here: {choice.unavailable}",
+                    hint="autotune levers --model MODEL lists what can",
+                )
+            left_out.append(LeftOut(lever=lever, choice=choice.id, reason=choice.unavailable))
+        elif named:
+            kept.append(choice)
+        else:
+            reason = "pinned" if pinned else "not in the search space"
+            left_out.append(LeftOut(lever=lever, choice=choice.id, reason=reason))
+    return tuple(kept), left_out
+
+
+def _known(name: str, known: Mapping[str, object] | Sequence[str], kind: str) -> None:
+    if name in known:
+        return
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), list(known), n=1, cutoff=0.5)
+    listed = ", ".join(known)
+    hint = f"did you mean {close[0]}?" if close else f"there is {listed}"
+    raise BadInput(f"there is no {kind} {shorten(name)}", hint=hint)

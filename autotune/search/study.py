@@ -1,0 +1,229 @@
+"""A study from first to last: baseline, search, confirmation, recipe (design §7).
+
+One coordinator asks, runs and tells; outcome files in the run folder are the truth.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from autotune.engine.base import Engine
+from autotune.errors import CannotRun, NoResult
+from autotune.recipe.schema import Recipe
+from autotune.recipe.write import write_recipe
+from autotune.records import InspectSpec, Outcome, Status, candidate_key
+from autotune.search.admission import Admission
+from autotune.search.confirm import PAIRS, confirm
+from autotune.search.history import History, Tried
+from autotune.search.listener import Listener
+from autotune.search.needed import Needed, find_needed
+from autotune.search.publish import Winner, compose, provisional_winner, winner_of
+from autotune.search.request import SCREEN, Request
+from autotune.search.runner import Runner, environment_failed, may_be_chance
+from autotune.search.sampler import Proposal, Proposals
+from autotune.search.space import Space, build_space
+
+#: Failures of the environment in a row, after which going on would only burn time (§3).
+_MOST_RETRIES = 2
+#: Finalists whose confirmation may fail before the best of the rest is not worth confirming.
+_MOST_FINALISTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a study ended."""
+
+    status: Literal["ok", "provisional", "none_fits"]
+    recipe: Recipe | None
+    recipe_path: Path | None
+    folder: Path
+    history: History
+    needed: Needed | None
+    trials: int
+    seconds: float
+    interrupted: bool = False
+
+
+def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
+    """Run a study to its recipe, or to the smallest budget that would do.
+
+    Raises:
+        CannotRun: If the baseline shows that nothing can run here, or the environment gives out.
+        NoResult: If it was interrupted before anything within the budget was measured.
+    """
+    start = time.monotonic()
+    inspection = engine.inspect(
+        InspectSpec(model=request.model, device=request.device), request.folder / "inspect"
+    )
+    space = build_space(inspection.choices, request.definition, request.pins)
+    listener.planned(request, space)
+    history = History(space=space, budget_bytes=request.budget_bytes)
+    stop_at = None if request.time_s is None else start + request.time_s
+    runner = Runner(
+        engine=engine, request=request, listener=listener, history=history, stop_at=stop_at
+    )
+    study = _Study(request=request, space=space, history=history, runner=runner)
+    winner, needed, interrupted = None, None, False
+    try:
+        study.search()
+        if history.feasible():
+            winner = study.decide()
+        elif not runner.time_is_up:
+            listener.chapter("Nothing fits: measuring what would")
+            needed = find_needed(runner, history, study.admission)
+    except KeyboardInterrupt:
+        interrupted = True
+    best = next(iter(history.feasible()), None)
+    if winner is None and best is not None:
+        winner = provisional_winner(best, history)
+    seconds = time.monotonic() - start
+    recipe = None
+    if winner is not None:
+        recipe = compose(request, history, winner, trials=runner.count, seconds=seconds)
+        write_recipe(recipe, request.recipe_path, overwrite=request.overwrite)
+    return Result(
+        status=_status(winner),
+        recipe=recipe,
+        recipe_path=request.recipe_path if recipe else None,
+        folder=request.folder,
+        history=history,
+        needed=needed,
+        trials=runner.count,
+        seconds=seconds,
+        interrupted=interrupted,
+    )
+
+
+def _status(winner: Winner | None) -> Literal["ok", "provisional", "none_fits"]:
+    if winner is None:
+        return "none_fits"
+    return "ok" if winner.confirmed else "provisional"
+
+
+class _Study:
+    """The parts of a study that share its objects."""
+
+    def __init__(
+        self, *, request: Request, space: Space, history: History, runner: Runner
+    ) -> None:
+        self._request = request
+        self._history = history
+        self._runner = runner
+        self._listener = runner.listener
+        self._proposals = Proposals(space, seed=request.seed, budget=request.trials)
+        self._chances: dict[str, int] = {}
+        self.admission = Admission(
+            model=request.model,
+            device=request.device,
+            budget_bytes=request.budget_bytes,
+            software=request.fingerprint.software,
+        )
+
+    def search(self) -> None:
+        """Try candidates until the trials, the time or the space run out."""
+        self._listener.chapter("Search")
+        while self._runner.count < self._request.trials and not self._must_confirm_now():
+            proposal = self._proposals.ask()
+            if proposal is None:
+                self._listener.said("every candidate of the space has been tried")
+                return
+            if not self._try(proposal):
+                return
+
+    def _try(self, proposal: Proposal) -> bool:
+        """Run one proposal and tell it; false when the study's time ran out meanwhile."""
+        candidate = proposal.candidate
+        is_baseline = candidate == self._history.space.baseline
+        refusal = None if is_baseline else self.admission.refusal(candidate)
+        if refusal is not None:
+            self._history.refuse(candidate, refusal)
+            self._proposals.tell(proposal, None, 1.0)
+            return True
+        if is_baseline:
+            tried = self._runner.baseline(candidate, SCREEN)
+        else:
+            tried = self._runner.screen(candidate, proposal.why, SCREEN)
+        outcome = tried.outcome
+        if outcome.status is Status.CANCELLED and self._runner.time_is_up:
+            return False
+        if is_baseline:
+            self._check_baseline(outcome)
+        if self._again(candidate_key(candidate), outcome):
+            self._proposals.put_back(proposal)
+        else:
+            self._tell(proposal, tried)
+        return True
+
+    def _tell(self, proposal: Proposal, tried: Tried) -> None:
+        peak, budget = tried.peak_bytes, self._request.budget_bytes
+        violation = 1.0 if peak is None else max(0.0, peak / budget - 1)
+        self._proposals.tell(proposal, tried.latency_s, violation)
+
+    def _again(self, key: str, outcome: Outcome) -> bool:
+        """Whether the candidate gets another try, because the failure may not be its own."""
+        environment = environment_failed(outcome)
+        if not environment and not may_be_chance(outcome):
+            return False
+        self._chances[key] = self._chances.get(key, 0) + 1
+        if environment and self._chances[key] > _MOST_RETRIES:
+            raise CannotRun(
+                f"{outcome.status.sentence} {self._chances[key]} times: {outcome.message}",
+                hint=f"the logs are in {self._request.folder / 'trials'}",
+            )
+        return environment or self._chances[key] == 1
+
+    def _check_baseline(self, outcome: Outcome) -> None:
+        """A baseline that fails for another reason than memory says that nothing will run."""
+        memory = (Status.OUT_OF_VRAM, Status.OUT_OF_RAM, Status.OVER_BUDGET)
+        if outcome.status is Status.MEASURED or environment_failed(outcome):
+            return
+        if outcome.status in memory:
+            self._listener.said(
+                f"the baseline itself {outcome.status.sentence}: there is nothing to compare with"
+            )
+            return
+        if not may_be_chance(outcome):
+            raise CannotRun(
+                f"the baseline does not run: {outcome.status.sentence} ({outcome.message})",
+                hint=f"its log is in {self._request.folder / 'trials' / outcome.trial}",
+            )
+
+    def _must_confirm_now(self) -> bool:
+        """Whether the time left is only just enough to confirm."""
+        stop_at = self._runner.stop_at
+        if stop_at is None:
+            return False
+        best = next(iter(self._history.feasible()), None)
+        reserve = 2 * PAIRS * best.outcome.seconds if best else 0.0
+        return time.monotonic() + reserve >= stop_at
+
+    def decide(self) -> Winner | None:
+        """Confirm the finalist; if it fails, the next. ``None`` if there was no time."""
+        self._listener.chapter("Confirmation")
+        failed: frozenset[str] = frozenset()
+        for _ in range(_MOST_FINALISTS):
+            best = self._history.finalist(failed)
+            if best is None:
+                break
+            finalist = best.candidate
+            baseline = self._history.baseline
+            ran = baseline is not None and baseline.outcome.status is Status.MEASURED
+            confirmed = confirm(
+                self._runner, finalist, self._history.space.baseline if ran else None
+            )
+            if confirmed.cut_short:
+                return None
+            if confirmed.failed is None:
+                return winner_of(confirmed, self._request)
+            failed |= {candidate_key(finalist)}
+            self._listener.said(
+                f"the finalist failed in a fresh process ({confirmed.failed.status.sentence}): "
+                "the next one is confirmed instead"
+            )
+        raise NoResult(
+            f"none of the {len(failed)} fastest candidates held in fresh processes",
+            hint="leave more room: give a larger --vram",
+        )

@@ -1,0 +1,1 @@
+"""Summaries and comparisons of raw samples. Standard library only."""

@@ -1,0 +1,109 @@
+"""Is one set of processes faster than another? Four answers, "cannot say" among them (M15)."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+#: An effect below this is not worth a lever: rule M15.
+SMALLEST_EFFECT = 0.03
+#: Two-sided chance of a difference that large between identical candidates.
+CONFIDENCE_P = 0.05
+
+
+class Verdict(StrEnum):
+    """What the comparison says of the first candidate."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    SAME = "same"
+    CANNOT_SAY = "cannot say"
+    IS_BASELINE = "is the baseline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A verdict with the numbers behind it; ``ratio`` is baseline time over candidate time."""
+
+    verdict: Verdict
+    ratio: float
+    low: float
+    high: float
+    p: float
+    why: str
+
+
+def compare(candidate: Sequence[Sequence[float]], baseline: Sequence[Sequence[float]]) -> Compared:
+    """Compare two candidates by the medians of their fresh processes.
+
+    The process, not the sample, is the unit: samples of one process share its luck (pyperf).
+
+    Raises:
+        ValueError: If a side has no process, or a process no sample or a median of zero.
+    """
+    ours = [statistics.median(process) for process in candidate]
+    theirs = [statistics.median(process) for process in baseline]
+    if not ours or not theirs or min(*ours, *theirs) <= 0:
+        raise ValueError("each side needs processes, and each process a positive median")
+    ratio = statistics.median(theirs) / statistics.median(ours)
+    ratios = [b / a for a, b in itertools.product(ours, theirs)]
+    low, high = min(ratios), max(ratios)
+    p = rank_sum_p(ours, theirs)
+    verdict, why = _judge(ratio, low, high, p)
+    return Compared(verdict=verdict, ratio=ratio, low=low, high=high, p=p, why=why)
+
+
+def _judge(ratio: float, low: float, high: float, p: float) -> tuple[Verdict, str]:
+    clear = p < CONFIDENCE_P and (low > 1 or high < 1)
+    if clear and ratio >= 1 + SMALLEST_EFFECT:
+        return Verdict.FASTER, "every process was faster than every process of the baseline"
+    if clear and ratio <= 1 / (1 + SMALLEST_EFFECT):
+        return Verdict.SLOWER, "every process was slower than every process of the baseline"
+    if low >= 1 / (1 + SMALLEST_EFFECT) and high <= 1 + SMALLEST_EFFECT:
+        return Verdict.SAME, f"all processes lie within {SMALLEST_EFFECT:.0%} of the baseline"
+    return Verdict.CANNOT_SAY, (
+        f"process medians differ by a factor of {low:.2f} to {high:.2f} (p = {p:.3f}): "
+        "more processes are needed"
+    )
+
+
+def rank_sum_p(first: Sequence[float], second: Sequence[float]) -> float:
+    """Exact two-sided p of the Wilcoxon rank-sum test, for the small samples we have."""
+    pooled = sorted([*first, *second])
+    # Ties share the mean of their ranks; doubled, that is a whole number.
+    doubled = {value: _doubled_rank(pooled, value) for value in set(pooled)}
+    everyone = [doubled[value] for value in (*first, *second)]
+    size, total = len(first), len(everyone)
+    expected = size * (total + 1)
+    observed = abs(sum(everyone[:size]) - expected)
+    ways = _ways(everyone, size)
+    extreme = sum(count for rank_sum, count in ways if abs(rank_sum - expected) >= observed)
+    return extreme / math.comb(total, size)
+
+
+def _ways(ranks: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
+    """How many subsets of ``size`` ranks have each sum, without listing the subsets.
+
+    Each subset size has a polynomial whose coefficients are packed into one integer; no count
+    exceeds 2**len(ranks), so that many bits apiece, and one, keep them apart.
+    """
+    bits = len(ranks) + 1
+    packed = [1] + [0] * size
+    for rank in ranks:
+        for chosen in range(size, 0, -1):
+            packed[chosen] += packed[chosen - 1] << (rank * bits)
+    mask = (1 << bits) - 1
+    for rank_sum in range(sum(ranks) + 1):
+        if count := packed[size] >> (rank_sum * bits) & mask:
+            yield rank_sum, count
+
+
+def _doubled_rank(pooled: Sequence[float], value: float) -> int:
+    """Twice the mean position of a value, counted from 1, in a sorted list."""
+    first = bisect.bisect_left(pooled, value)
+    return first + bisect.bisect_right(pooled, value) + 1

@@ -1,0 +1,1 @@
+"""One candidate, one process: load, apply levers, warm up, measure, write the outcome."""

@@ -1,0 +1,77 @@
+"""Build a pipeline with its levers, and call it for a workload."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from autotune.levers import load_levers
+from autotune.levers.base import Target
+from autotune.records import Device, Evidence, Stage, Workload
+
+
+def torch_device(device: Device) -> str:
+    """The device's name in torch. Children see only their own card, hence always the first."""
+    return {"cuda": "cuda:0", "rocm": "cuda:0", "xpu": "xpu:0"}.get(device.kind, device.kind)
+
+
+def build_pipeline(target: Target, choices: Mapping[str, str]) -> None:
+    """Load the model with the choices' load stage, place it, and apply the other stages in order.
+
+    Sets ``target.pipe``. The folder is local and nothing is downloaded.
+    """
+    import diffusers
+
+    levers = [(lever, choices[name]) for name, lever in load_levers().items() if name in choices]
+    for lever, choice in levers:
+        if lever.stage is Stage.LOAD:
+            lever.apply(target, choice)
+    kind = getattr(diffusers, target.model.pipeline)
+    target.pipe = kind.from_pretrained(
+        target.model.folder, local_files_only=True, **target.load_arguments
+    )
+    target.pipe.set_progress_bar_config(disable=True)
+    target.pipe.to(torch_device(target.device))
+    for lever, choice in levers:
+        if lever.stage is not Stage.LOAD:
+            lever.apply(target, choice)
+
+
+def engagement(target: Target, choices: Mapping[str, str]) -> dict[str, Evidence]:
+    """Ask every lever for the evidence that its choice took effect."""
+    return {
+        name: lever.engaged(target, choices[name])
+        for name, lever in load_levers().items()
+        if name in choices
+    }
+
+
+def caller(pipe: Any, workload: Workload) -> Callable[[int], Any]:
+    """A function of the sample number that generates once.
+
+    Sample ``n`` uses seed ``workload.seed + n`` and the prompts in turn, the same for every
+    candidate. Arguments the pipeline does not know are left out.
+    """
+    import torch
+
+    known = inspect.signature(pipe.__call__).parameters
+    wanted = {
+        "height": workload.height,
+        "width": workload.width,
+        "num_frames": workload.frames,
+        "num_inference_steps": workload.steps,
+        "guidance_scale": workload.guidance,
+        "num_images_per_prompt": workload.batch if workload.frames is None else None,
+        "num_videos_per_prompt": workload.batch if workload.frames is not None else None,
+        "max_sequence_length": workload.max_sequence_length,
+        "output_type": "pt",
+    }
+    fixed = {name: value for name, value in wanted.items() if value is not None and name in known}
+
+    def generate(number: int) -> Any:
+        prompt = workload.prompts[number % len(workload.prompts)]
+        generator = torch.Generator("cpu").manual_seed(workload.seed + number)
+        return pipe(prompt=prompt, generator=generator, **fixed)
+
+    return generate

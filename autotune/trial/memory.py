@@ -1,0 +1,118 @@
+"""Peak memory of a trial, phase by phase, above the level before load (design D9, §8).
+
+On an accelerator: torch's allocated and reserved peaks, and the device's own level. On the host:
+the high-water mark of resident memory (``VmHWM``), reset through ``clear_refs`` at each phase.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from autotune.records import Device, Memory
+
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+#: Written to clear_refs, resets the resident high-water mark (proc(5)).
+_RESET_PEAK = "5"
+
+
+class Meter(Protocol):
+    """Reads peaks between marks."""
+
+    def mark(self, phase: str) -> None:
+        """End a phase: what was the peak since the last mark belongs to it."""
+
+    def report(self) -> Memory:
+        """Everything marked so far."""
+
+
+def make_meter(device: Device) -> Meter:
+    """The meter for this device, with its level taken now, before load."""
+    return HostMeter() if device.kind in ("cpu", "mps") else AcceleratorMeter(device.kind)
+
+
+class HostMeter:
+    """Resident memory of this process; where the kernel forbids the reset, peaks only grow."""
+
+    def __init__(self) -> None:
+        self._can_reset = self._reset()
+        self._level = status_bytes("VmRSS")
+        self._phases: dict[str, int] = {}
+
+    def mark(self, phase: str) -> None:
+        """See Meter."""
+        peak = max(0, status_bytes("VmHWM") - self._level)
+        self._phases[phase] = max(peak, self._phases.get(phase, 0))
+        self._can_reset = self._can_reset and self._reset()
+
+    def report(self) -> Memory:
+        """See Meter."""
+        how = "resident memory of the process (VmHWM) above its level before load"
+        if not self._can_reset:
+            how += "; the kernel does not let it be reset between phases"
+        return Memory(
+            level_bytes=self._level,
+            peak_bytes=max(self._phases.values(), default=0),
+            phases=self._phases,
+            how=how,
+        )
+
+    def _reset(self) -> bool:
+        try:
+            _CLEAR_REFS.write_text(_RESET_PEAK)
+        except OSError:
+            return False
+        return True
+
+
+class AcceleratorMeter:
+    """The larger of torch's reserved bytes and the growth of the device's used bytes."""
+
+    def __init__(self, kind: str) -> None:
+        import torch
+
+        # ROCm builds answer under torch's name "cuda".
+        self._module: Any = torch.get_device_module("cuda" if kind == "rocm" else kind)
+        self._level = self._used()
+        self._phases: dict[str, int] = {}
+        self._allocated = self._reserved = self._device = 0
+        self._module.reset_peak_memory_stats()
+
+    def mark(self, phase: str) -> None:
+        """See Meter."""
+        self._module.synchronize()
+        reserved = int(self._module.max_memory_reserved())
+        grown = max(0, self._used() - self._level)
+        # What the device shows and torch does not hold now is the context and other libraries.
+        context = max(0, grown - int(self._module.memory_reserved()))
+        peak = max(grown, reserved + context)
+        self._phases[phase] = max(peak, self._phases.get(phase, 0))
+        self._allocated = max(self._allocated, int(self._module.max_memory_allocated()))
+        self._reserved = max(self._reserved, reserved)
+        self._device = max(self._device, grown)
+        self._module.reset_peak_memory_stats()
+
+    def report(self) -> Memory:
+        """See Meter."""
+        return Memory(
+            level_bytes=self._level,
+            peak_bytes=max(self._phases.values(), default=0),
+            phases=self._phases,
+            allocated_bytes=self._allocated,
+            reserved_bytes=self._reserved,
+            device_bytes=self._device,
+            how="max(torch reserved + context, device level above the level before load)",
+        )
+
+    def _used(self) -> int:
+        free, total = self._module.mem_get_info()
+        return int(total - free)
+
+
+def status_bytes(field: str) -> int:
+    """A memory line of ``/proc/self/status`` in bytes."""
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no line {field}")

@@ -1,0 +1,213 @@
+"""Run one candidate in this process and write its outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from autotune.levers.base import Target
+from autotune.records import Health, Outcome, Status, TrialSpec
+from autotune.trial import clock, generate, output
+from autotune.trial.guard import GaveUp, classify, enforce_budget, give_up_after
+from autotune.trial.memory import Meter, make_meter
+from autotune.trial.wire import OUTCOME, PICTURE, SPEC, Progress, read_record, write_record
+
+#: A first call also fills caches and starts threads: it may take this much longer and still win.
+_FIRST_CALL_ALLOWANCE = 3.0
+#: Never give up on a first call sooner: start-up costs do not scale with the model.
+_FIRST_CALL_FLOOR_S = 2.0
+
+
+def run_folder(folder: Path) -> Outcome:
+    """Read the spec in the folder, run it, and write the outcome beside it."""
+    spec = read_record(folder, SPEC, TrialSpec)
+    outcome = run_trial(spec, folder)
+    write_record(folder, OUTCOME, outcome)
+    return outcome
+
+
+def run_trial(spec: TrialSpec, folder: Path) -> Outcome:
+    """Run a trial to its outcome; a failure of the candidate is an outcome, not an exception."""
+    start = time.perf_counter()
+    progress = Progress(folder)
+    trial = _Trial(spec=spec, folder=folder, progress=progress)
+    status, message = Status.MEASURED, ""
+    try:
+        trial.run()
+        status, message = trial.judge()
+    except (Exception, GaveUp, KeyboardInterrupt) as error:
+        traceback.print_exc()
+        status = classify(error, budget_bytes=spec.budget_bytes, stage=progress.stage)
+        message = _first_line(error)
+    stage = progress.stage if status is not Status.MEASURED else "done"
+    return trial.outcome(status, stage, message, time.perf_counter() - start)
+
+
+@dataclass(kw_only=True)
+class _Trial:
+    """The state of one running trial: what was measured so far survives a failure."""
+
+    spec: TrialSpec
+    folder: Path
+    progress: Progress
+    meter: Meter | None = None
+    target: Target | None = None
+    load_s: float | None = None
+    warmups_s: list[float] = field(default_factory=list)
+    samples_s: list[float] = field(default_factory=list)
+    observation: clock.Observation = field(default_factory=clock.Observation)
+    health: Health | None = None
+    problem: str | None = None
+
+    def run(self) -> None:
+        """Load, warm up, observe, sample."""
+        import torch
+
+        spec = self.spec
+        if spec.threads:
+            torch.set_num_threads(spec.threads)
+        synchronize = clock.synchronizer(spec.device)
+        self.meter = make_meter(spec.device)
+        if spec.budget_bytes is not None:
+            enforce_budget(spec.device, spec.budget_bytes, torch.get_num_threads())
+        self.progress.say("load")
+        target = self.target = Target(model=spec.model, device=spec.device, workload=spec.workload)
+        with torch.inference_mode():
+            self.load_s, _ = clock.timed(
+                lambda: generate.build_pipeline(target, spec.choices), synchronize
+            )
+            self.meter.mark("load")
+            call = generate.caller(target.pipe, spec.workload)
+            self._warm_up(call, synchronize)
+            self._sample(call, synchronize)
+
+    def _warm_up(self, call: Any, synchronize: Any) -> None:
+        """Discarded calls; the last one is observed, so the first is never slowed by watching."""
+        assert self.target is not None
+        assert self.meter is not None
+        limit = self.spec.give_up_above_s
+        if limit is not None:
+            limit = max(_FIRST_CALL_FLOOR_S, limit * _FIRST_CALL_ALLOWANCE)
+        for number in range(self.spec.effort.warmups):
+            self.progress.say("warmup", n=number + 1, of=self.spec.effort.warmups)
+            last = number == self.spec.effort.warmups - 1
+            watch: Any = contextlib.nullcontext(self.observation)
+            if last:
+                watch = clock.observing(self.target, self.meter, synchronize, self.progress.say)
+            with give_up_after(limit), watch as self.observation:
+                seconds, result = clock.timed(lambda: call(0), synchronize)
+            self.warmups_s.append(seconds)
+            if not last:
+                self.meter.mark("first call")
+        self.target.seen = self.observation.seen
+        self._check(result)
+
+    def _sample(self, call: Any, synchronize: Any) -> None:
+        """Timed calls. A candidate that can no longer win is sampled once."""
+        assert self.meter is not None
+        for number in range(1, self.spec.effort.samples + 1):
+            self.progress.say("sample", n=number, of=self.spec.effort.samples)
+            seconds, result = clock.timed(partial(_picture, call, number), synchronize)
+            self.samples_s.append(seconds)
+            self._differs(result)
+            limit = self.spec.give_up_above_s
+            if limit is not None and seconds > limit:
+                break
+        self.meter.mark("whole call")
+
+    def _check(self, result: Any) -> None:
+        picture = output.picture_of(result)
+        self.problem = output.problem_of(picture, result)
+        if self.problem is None:
+            output.save_picture(picture, self.folder / PICTURE)
+        self._reference = picture
+        self.health = Health(
+            finite=self.problem is None or "NaN" not in self.problem,
+            deviation=_finite(float(picture.float().std())),
+            differs_by_seed=None,
+            picture=PICTURE if self.problem is None else None,
+        )
+
+    def _differs(self, picture: Any) -> None:
+        """Another seed must give another picture; the same one would mean a cached result."""
+        if self.health is None or self.health.differs_by_seed is not None:
+            return
+        same = picture.shape == self._reference.shape and bool((picture == self._reference).all())
+        self.health = self.health.but(differs_by_seed=not same)
+        if same and self.problem is None:
+            self.problem = "two seeds gave the same picture"
+
+    def judge(self) -> tuple[Status, str]:
+        """Whether what was measured may stand."""
+        assert self.target is not None
+        assert self.meter is not None
+        if self.problem is not None:
+            return Status.BAD_OUTPUT, self.problem
+        for lever, evidence in generate.engagement(self.target, self.spec.choices).items():
+            if not evidence.engaged:
+                choice = self.spec.choices[lever]
+                return Status.NOT_APPLIED, f"{lever}={choice}: {evidence.detail}"
+        peak = self.meter.report().peak_bytes
+        budget = self.spec.budget_bytes
+        if budget is not None and peak > budget:
+            return Status.OVER_BUDGET, f"peak {peak} bytes, budget {budget} bytes"
+        return Status.MEASURED, ""
+
+    def outcome(self, status: Status, stage: str, message: str, seconds: float) -> Outcome:
+        """Everything known at this point."""
+        built = self.target is not None and self.target.pipe is not None
+        engaged = {}
+        if built and self.target is not None:
+            with contextlib.suppress(Exception):  # evidence of a broken build may be unreadable
+                engaged = generate.engagement(self.target, self.spec.choices)
+        return Outcome(
+            trial=self.spec.trial,
+            status=status,
+            stage=stage,
+            message=message,
+            load_s=self.load_s,
+            first_s=self.warmups_s[0] if self.warmups_s else None,
+            warmups_s=tuple(self.warmups_s),
+            samples_s=tuple(self.samples_s),
+            forwards_s=tuple(self.observation.forwards_s),
+            phases_s=self.observation.phases_s,
+            memory=self.meter.report() if self.meter else None,
+            weights=_weights(self.target) if built else {},
+            health=self.health,
+            engaged=engaged,
+            seconds=seconds,
+        )
+
+
+def _picture(call: Callable[[int], Any], number: int) -> Any:
+    """One generation with its picture on the host, which is where users want it (M3)."""
+    return output.picture_of(call(number))
+
+
+def _weights(target: Target | None) -> dict[str, int]:
+    """Bytes of the parameters and buffers of each component, as they lie in memory."""
+    assert target is not None
+    found = {}
+    for part in target.model.components:
+        module: Any = getattr(target.pipe, part.name, None)
+        if hasattr(module, "parameters"):
+            tensors = [*module.parameters(), *module.buffers()]
+            found[part.name] = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else ""
+    return f"{type(error).__name__}: {text}"[:500]
+
+
+def _finite(value: float) -> float:
+    """JSON has no NaN: a broken picture's deviation is written as -1."""
+    return value if value == value and abs(value) != float("inf") else -1.0

@@ -1,0 +1,240 @@
+"""A process that imports once and forks a child per trial: ``python -m autotune.trial.zygote``.
+
+It reads one JSON command a line from standard input and answers one JSON event a line:
+
+    {"do": "start", "id": …, "folder": …, "job": "trial" | "inspect"}  →  started, later ended
+    {"do": "stop", "id": …}                                          →  TERM, then KILL the group
+
+It computes nothing itself, so it always answers. Every child is a session of its own and its
+whole group is killed when it ends, however it ends. When the coordinator goes away standard input
+closes, and the zygote takes its children with it.
+
+With ``--cold`` nothing is imported and children are fresh interpreters: the fallback for when the
+imports have touched a device driver, whose state a fork must not share (design D3).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import faulthandler
+import gc
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from autotune.trial.__main__ import run_job
+from autotune.trial.wire import LOG
+
+#: How long a child may clean up after TERM (fault matrix, common machinery).
+_GRACE_S = 5.0
+_PR_SET_PDEATHSIG = 1
+#: Files whose being open means that a driver was touched.
+_DRIVER_FILES = ("/dev/nvidia", "/dev/kfd", "/dev/dri")
+
+
+@dataclass(kw_only=True)
+class _Child:
+    id: str
+    pid: int
+    pidfd: int
+    kill_at: float | None = None
+
+
+class Zygote:
+    """Forks, watches, ends and reaps children."""
+
+    def __init__(self, *, cold: bool) -> None:
+        self._cold = cold
+        self._children: dict[int, _Child] = {}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(0, selectors.EVENT_READ)
+        self._unread = b""
+        # Whatever a library prints must not end up among the events.
+        self._events = os.fdopen(os.dup(1), "w", buffering=1)
+        os.dup2(2, 1)
+
+    def serve(self, ready: dict[str, Any]) -> None:
+        """Answer commands until standard input closes."""
+        self._say("ready", **ready)
+        while self._step():
+            pass
+        for child in list(self._children.values()):
+            self._kill_group(child, signal.SIGKILL)
+
+    def _step(self) -> bool:
+        for key, _ in self._selector.select(self._next_kill()):
+            if key.fd == 0:
+                if not self._read_commands():
+                    return False
+            else:
+                self._reap(self._children[key.data])
+        for child in list(self._children.values()):
+            if child.kill_at is not None and time.monotonic() >= child.kill_at:
+                self._kill_group(child, signal.SIGKILL)
+                child.kill_at = None
+        return True
+
+    def _next_kill(self) -> float | None:
+        due = [child.kill_at for child in self._children.values() if child.kill_at is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _read_commands(self) -> bool:
+        data = os.read(0, 1 << 16)
+        if not data:
+            return False
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            command = json.loads(line)
+            if command["do"] == "start":
+                self._start(command["id"], Path(command["folder"]), command["job"])
+            else:
+                for child in self._children.values():
+                    if child.id == command["id"] and child.kill_at is None:
+                        self._kill_group(child, signal.SIGTERM)
+                        child.kill_at = time.monotonic() + _GRACE_S
+        return True
+
+    def _start(self, id: str, folder: Path, job: str) -> None:
+        pid = _spawn(folder, job) if self._cold else self._fork(folder, job)
+        child = _Child(id=id, pid=pid, pidfd=os.pidfd_open(pid))
+        self._children[pid] = child
+        self._selector.register(child.pidfd, selectors.EVENT_READ, data=pid)
+        self._say("started", id=id, pid=pid)
+
+    def _fork(self, folder: Path, job: str) -> int:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._selector.close()
+            _become_trial(folder, job, parent)
+        return pid
+
+    def _reap(self, child: _Child) -> None:
+        # The group is killed while the leader is still a zombie, so its id cannot be reused.
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        self._kill_group(child, signal.SIGKILL)
+        _, status = os.waitpid(child.pid, 0)
+        self._selector.unregister(child.pidfd)
+        os.close(child.pidfd)
+        del self._children[child.pid]
+        code = os.waitstatus_to_exitcode(status)
+        self._say("ended", id=child.id, code=code)
+
+    def _kill_group(self, child: _Child, number: signal.Signals) -> None:
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            # Too early: the child has not made its session yet. KILL must not miss it.
+            if number is signal.SIGKILL:
+                os.kill(child.pid, number)
+
+    def _say(self, event: str, **facts: Any) -> None:
+        self._events.write(json.dumps({"event": event, **facts}) + "\n")
+        self._events.flush()
+
+
+def _spawn(folder: Path, job: str) -> int:
+    with (folder / LOG).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "autotune.trial", str(folder), job],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        ).pid
+
+
+def _become_trial(folder: Path, job: str, parent: int) -> NoReturn:
+    """In the forked child: cut every tie to the zygote, run the job, and leave."""
+    code = 1
+    try:
+        os.setsid()
+        _die_with(parent)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        faulthandler.enable(sys.stderr)
+        run_job(folder, job)
+        code = 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent dies (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def _import_everything(pipeline: str) -> dict[str, Any]:
+    """Import what trials need; report whether a fork is safe afterwards."""
+    # With this, torch answers is_available() through NVML and leaves the driver alone.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    start = time.perf_counter()
+    import diffusers
+    import torch
+    import transformers  # noqa: F401
+
+    import autotune.trial.inspect
+    import autotune.trial.run  # noqa: F401
+    from autotune.levers import load_levers
+
+    load_levers()
+    getattr(diffusers, pipeline, None)
+    gc.collect()
+    gc.freeze()  # what lives now lives for ever: keep the collector from touching its pages
+    touched = torch.cuda.is_initialized() or bool(_open_driver_files())
+    return {"import_s": time.perf_counter() - start, "driver_touched": touched}
+
+
+def _open_driver_files() -> list[str]:
+    found = []
+    for descriptor in Path("/proc/self/fd").glob("*"):
+        try:
+            target = os.readlink(descriptor)
+        except OSError:
+            continue  # the listing's own descriptor is gone by now
+        if target.startswith(_DRIVER_FILES):
+            found.append(target)
+    return found
+
+
+def main() -> None:
+    """Serve until the coordinator closes standard input."""
+    parser = argparse.ArgumentParser(prog="python -m autotune.trial.zygote")
+    parser.add_argument("--pipeline", default="DiffusionPipeline")
+    parser.add_argument("--cold", action="store_true")
+    arguments = parser.parse_args()
+    # Ctrl-C belongs to the coordinator, which then ends the trial in an orderly way.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    zygote = Zygote(cold=arguments.cold)
+    ready = {} if arguments.cold else _import_everything(arguments.pipeline)
+    zygote.serve(ready)
+
+
+if __name__ == "__main__":
+    main()
