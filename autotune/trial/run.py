@@ -22,6 +22,10 @@ from autotune.trial.wire import OUTCOME, PICTURE, SPEC, Progress, read_record, w
 _FIRST_CALL_ALLOWANCE = 3.0
 #: Never give up on a first call sooner: start-up costs do not scale with the model.
 _FIRST_CALL_FLOOR_S = 2.0
+#: A trial ends itself this long before the engine would end it, so that its outcome is written.
+_DEADLINE_RESERVE_S = 2.0
+#: An alarm of zero would never ring.
+_SHORTEST_S = 0.001
 
 
 def run_folder(folder: Path) -> Outcome:
@@ -36,7 +40,7 @@ def run_trial(spec: TrialSpec, folder: Path) -> Outcome:
     """Run a trial to its outcome; a failure of the candidate is an outcome, not an exception."""
     start = time.perf_counter()
     progress = Progress(folder)
-    trial = _Trial(spec=spec, folder=folder, progress=progress)
+    trial = _Trial(spec=spec, folder=folder, progress=progress, start=start)
     status, message = Status.MEASURED, ""
     try:
         trial.run()
@@ -56,6 +60,7 @@ class _Trial:
     spec: TrialSpec
     folder: Path
     progress: Progress
+    start: float
     meter: Meter | None = None
     target: Target | None = None
     load_s: float | None = None
@@ -91,16 +96,13 @@ class _Trial:
         """Discarded calls; the last one is observed, so the first is never slowed by watching."""
         assert self.target is not None
         assert self.meter is not None
-        limit = self.spec.give_up_above_s
-        if limit is not None:
-            limit = max(_FIRST_CALL_FLOOR_S, limit * _FIRST_CALL_ALLOWANCE)
         for number in range(self.spec.effort.warmups):
             self.progress.say("warmup", n=number + 1, of=self.spec.effort.warmups)
             last = number == self.spec.effort.warmups - 1
             watch: Any = contextlib.nullcontext(self.observation)
             if last:
                 watch = clock.observing(self.target, self.meter, synchronize, self.progress.say)
-            with give_up_after(limit), watch as self.observation:
+            with give_up_after(self._patience_s()), watch as self.observation:
                 seconds, result = clock.timed(lambda: call(0), synchronize)
             self.warmups_s.append(seconds)
             if not last:
@@ -108,12 +110,24 @@ class _Trial:
         self.target.seen = self.observation.seen
         self._check(result)
 
+    def _patience_s(self) -> float:
+        """How long one warm-up call may take: it can still win, and the deadline is not reached.
+
+        Ending here, with an outcome, tells a slow candidate from a stuck one.
+        """
+        left = self.spec.deadline_s - _DEADLINE_RESERVE_S - (time.perf_counter() - self.start)
+        limit = self.spec.give_up_above_s
+        if limit is not None:
+            left = min(left, max(_FIRST_CALL_FLOOR_S, limit * _FIRST_CALL_ALLOWANCE))
+        return max(left, _SHORTEST_S)
+
     def _sample(self, call: Any, synchronize: Any) -> None:
         """Timed calls. A candidate that can no longer win is sampled once."""
         assert self.meter is not None
         for number in range(1, self.spec.effort.samples + 1):
             self.progress.say("sample", n=number, of=self.spec.effort.samples)
-            seconds, result = clock.timed(partial(_picture, call, number), synchronize)
+            with give_up_after(self._patience_s()):
+                seconds, result = clock.timed(partial(_picture, call, number), synchronize)
             self.samples_s.append(seconds)
             self._differs(result)
             limit = self.spec.give_up_above_s
@@ -205,7 +219,8 @@ def _weights(target: Target | None) -> dict[str, int]:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else ""
-    return f"{type(error).__name__}: {text}"[:500]
+    kind = "" if isinstance(error, GaveUp) else f"{type(error).__name__}: "
+    return f"{kind}{text}"[:500]
 
 
 def _finite(value: float) -> float:

@@ -68,8 +68,8 @@ def write_demo(folder: Path) -> None:
     torch.manual_seed(SEED)
     transformer = FluxTransformer2DModel(
         in_channels=64,
-        num_layers=2,
-        num_single_layers=4,
+        num_layers=1,
+        num_single_layers=3,
         attention_head_dim=32,
         num_attention_heads=8,
         joint_attention_dim=128,
@@ -81,7 +81,7 @@ def write_demo(folder: Path) -> None:
         in_channels=3,
         out_channels=3,
         latent_channels=16,
-        block_out_channels=(32, 64, 64, 64),
+        block_out_channels=(16, 32, 64, 64),
         layers_per_block=1,
         norm_num_groups=16,
         sample_size=256,
@@ -113,7 +113,7 @@ def write_demo(folder: Path) -> None:
             d_model=128,
             d_ff=256,
             d_kv=32,
-            num_layers=2,
+            num_layers=1,
             num_heads=4,
             feed_forward_proj="gated-gelu",
             is_encoder_decoder=False,
@@ -129,7 +129,8 @@ def write_demo(folder: Path) -> None:
         tokenizer_2=_tokenizer(512),
         transformer=transformer,
     )
-    pipe.save_pretrained(folder)
+    # Stored in bf16 like its full-size model; whether that is slow depends on the processor.
+    pipe.to(torch.bfloat16).save_pretrained(folder)
     (folder / MARKER).write_text(json.dumps({"weights": "random", "seed": SEED}) + "\n")
 
 

@@ -1,0 +1,30 @@
+"""What holds for every test: one thread, a cache of its own, no network, no terminal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+import pytest
+
+#: One thread each: two OpenMP processes that overlap on two cores slow each other 25 times.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "NO_COLOR": "1",
+    "COLUMNS": "100",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ.update(_ENVIRONMENT)
+    config.stash[_CACHE] = os.environ["AUTOTUNE_CACHE"] = tempfile.mkdtemp(prefix="autotune-test-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
+
+
+_CACHE = pytest.StashKey[str]()
