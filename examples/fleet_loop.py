@@ -1,0 +1,30 @@
+"""Tune several models for several budgets, one study after another, and print a table.
+
+python examples/fleet_loop.py runs demo path/to/a/diffusers/folder
+"""
+
+import sys
+
+import autotune
+
+BUDGETS = ("1GB", "110MB")
+
+
+def main(runs: str, *models: str, trials: int = 4) -> None:
+    for model in models:
+        for budget in BUDGETS:
+            try:
+                result = autotune.suggest(model, vram=budget, trials=trials, runs=runs)
+            except autotune.AutotuneError as error:
+                print(f"{model:20} {budget:>6}  failed: {error}")
+                continue
+            if result.recipe is None:
+                needed = result.needed.budget_bytes / 1e6 if result.needed else float("nan")
+                print(f"{model:20} {budget:>6}  nothing fits, {needed:.0f} MB would do")
+                continue
+            latency = result.recipe.evidence.winner.latency_s
+            print(f"{model:20} {budget:>6}  {latency:.3f} s  {result.recipe_path}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
