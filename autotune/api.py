@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.errors import BadInput
 from autotune.records import Device, Model
-from autotune.units import default_budget, format_bytes, parse_budget, parse_duration
+from autotune.units import (
+    DURATION_FORMS,
+    LONGEST_S,
+    default_budget,
+    format_bytes,
+    parse_budget,
+    parse_duration,
+)
 
 if TYPE_CHECKING:
     from autotune.recipe.schema import Recipe
@@ -20,6 +28,8 @@ if TYPE_CHECKING:
 _WHOLE_DEVICE = 0.95
 #: Studies of one model and budget are numbered; nobody keeps more than that in one folder.
 _MOST_RUNS = 10_000
+#: What numpy, which the sampler draws from, takes as a seed.
+_LARGEST_SEED = 2**32 - 1
 
 
 def suggest(
@@ -68,7 +78,6 @@ def suggest(
         AutotuneError: With a sentence and a hint; see ``autotune.errors``.
     """
     from autotune.search.listener import Silence
-    from autotune.search.study import run_study
 
     listener = listener or Silence()
     request = make_request(
@@ -85,11 +94,19 @@ def suggest(
         runs=runs,
         force=force,
     )
-    running = _start_engine(engine, request, wait, listener)
+    from autotune.search.study import run_study  # with Optuna: not for a request that is refused
+
     try:
-        return run_study(request, running, listener)
-    finally:
-        running.close()
+        running = _start_engine(engine, request, wait, listener)
+        try:
+            return run_study(request, running, listener)
+        finally:
+            running.close()
+    except BadInput:
+        # Found out only where torch is imported, and before the first trial: leave no trace.
+        if not (request.folder / "trials").exists():
+            shutil.rmtree(request.folder, ignore_errors=True)
+        raise
 
 
 def load_recipe(path: str | Path, *, accept_modified: bool = False) -> Recipe:
@@ -158,12 +175,16 @@ def make_request(
         BadInput: Naming the value that cannot be used.
     """
     from autotune.files import check_writable
+    from autotune.levers import load_levers
     from autotune.models.resolve import resolve
     from autotune.probe import probe_machine
     from autotune.probe.device import select_device
     from autotune.probe.fingerprint import fingerprint
+    from autotune.search.admission import Admission
     from autotune.search.definition import load_definition
     from autotune.search.request import DEFAULT_TRIALS, Request
+    from autotune.search.ruled import refuse_pins
+    from autotune.search.space import build_space
 
     # Cheap checks first: nothing is probed or downloaded for a typing error.
     wanted = parse_budget(vram) if vram is not None else None
@@ -171,24 +192,39 @@ def make_request(
     trials = DEFAULT_TRIALS if trials is None else trials
     if trials < 1:
         raise BadInput(f"{trials} trials are none", hint="--trials 12")
+    if time_s is not None and not 0 < time_s <= LONGEST_S:
+        raise BadInput(f"a time of {time_s} seconds cannot be used", hint=DURATION_FORMS)
+    if not 0 <= seed <= _LARGEST_SEED:
+        raise BadInput(f"the seed cannot be {seed}", hint=f"0 to {_LARGEST_SEED}")
     if out is not None:
         check_writable(Path(out), overwrite=force)
+    load_definition(None, space)
     machine = probe_machine()
     chosen = select_device(machine, device)
     budget = _budget(wanted, chosen)
     resolved = resolve(model)
     resolved = resolved.but(workload=_workload(resolved, workload or {}))
+    described = fingerprint(machine, chosen)
+    definition = load_definition(resolved.family, space)
+    pins = dict(fix or {})
+    # What the model says to the choices is known once torch is imported; their names are now.
+    choices = [one for lever in load_levers().values() for one in lever.choices(chosen, None)]
+    build_space(choices, definition, pins)
+    refuse_pins(
+        pins,
+        Admission(model=resolved, device=chosen, budget_bytes=budget, software=described.software),
+    )
     folder = _run_folder(Path(runs), resolved, chosen, budget)
     return Request(
         model=resolved,
         machine=machine,
         device=chosen,
-        fingerprint=fingerprint(machine, chosen),
+        fingerprint=described,
         budget_asked=vram or f"{format_bytes(budget)}, what is free",
         budget_bytes=budget,
         emulated=wanted is not None and budget < chosen.total_bytes * _WHOLE_DEVICE,
-        definition=load_definition(resolved.family, space),
-        pins=dict(fix or {}),
+        definition=definition,
+        pins=pins,
         trials=trials,
         time_s=time_s,
         seed=seed,

@@ -67,6 +67,12 @@ class ModelUnavailable(CannotRun):
     """The model cannot be had: unknown, gated, or out of reach."""
 
 
+def one_line(text: str, limit: int = 200) -> str:
+    """Make a text that comes from elsewhere fit for the one line of a message."""
+    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
 def shorten(value: object, limit: int = 60) -> str:
     """Quote a value for a message: printable, one line, at most ``limit`` characters."""
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)

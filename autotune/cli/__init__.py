@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 
 from autotune.cli.parser import make_parser
-from autotune.errors import AutotuneError, ExitCode
+from autotune.errors import AutotuneError, ExitCode, one_line
+
+#: The disk that the output goes to is full or broken, which is no error of autotune's.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -22,22 +28,57 @@ class Interrupted(KeyboardInterrupt):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status (design §11)."""
     _listen_to_signals()
-    parsed = make_parser().parse_args(arguments)
+    _prepare_output()
     try:
-        code = parsed.command.run(parsed)
+        code = _run(arguments)
         sys.stdout.flush()
     except AutotuneError as error:
         print_error(error.message, error.hint)
         return error.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output has gone; there is nobody left to tell. Rich makes the second
+        # of the first.
+        _drop_output()
         return ExitCode.DONE
     except Interrupted as stop:
         return stop.code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    return int(code)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            _drop_output()
+            print_error(f"cannot write: {error.strerror}", "free some space on the disk")
+            return ExitCode.CANNOT_RUN
+        traceback.print_exc()
+        print_error(
+            f"an error inside autotune: {type(error).__name__}: {one_line(str(error))}",
+            "please report it with the lines above",
+        )
+        return ExitCode.INTERNAL
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        parsed = make_parser().parse_args(arguments)
+    except SystemExit as end:  # it has answered --help, or said what is wrong
+        return int(end.code or 0)
+    return int(parsed.command.run(parsed))
+
+
+def _prepare_output() -> None:
+    """Print what the terminal's encoding lacks as an escape: paths and names are the user's."""
+    # Closed by the caller; without this the next file that is opened would take its place.
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere, so that the end of the program does not trip on it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_error(message: str, hint: str | None) -> None:

@@ -11,6 +11,7 @@ import importlib
 from typing import Any, NoReturn
 
 import autotune
+from autotune.errors import one_line
 
 #: In the order of ``--help``. Each is a module of this package with ``SUMMARY``, ``EXAMPLE``,
 #: ``add_arguments`` and ``run``.
@@ -27,7 +28,7 @@ example:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        words = message[0].lower() + message[1:]
+        words = one_line(message[0].lower() + message[1:])
         self.exit(2, f"error: {words}\n\nhint: {self.prog} --help\n")
 
 

@@ -81,8 +81,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         from autotune.report.text import print_result
 
         print_result(result, sys.stdout)
-    if result.interrupted:
-        return ExitCode.INTERRUPTED
+    if result.stopped_by is not None:
+        raise result.stopped_by  # main knows which signal it was
     return ExitCode.NO_RESULT if result.status == "none_fits" else ExitCode.DONE
 
 

@@ -113,4 +113,4 @@ class View:
         self._spinner.update(Text(text, no_wrap=True, overflow="ellipsis"))
 
     def _line(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)

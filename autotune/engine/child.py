@@ -59,23 +59,28 @@ class Zygote:
     def __init__(
         self, *, pipeline: str, device: Device, log: Path, inherit: tuple[int, ...], cold: bool
     ) -> None:
+        receiving, sending = os.pipe()
+        self._output = open(receiving, "rb", buffering=0)  # noqa: SIM115 - closed in close()
+        os.set_blocking(receiving, False)
         command = [sys.executable, "-m", "autotune.trial.zygote", "--pipeline", pipeline]
+        command += ["--events", str(sending)]
         if cold:
             command.append("--cold")
-        with log.open("ab") as stderr:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=child_environment(device, os.environ),
-                pass_fds=inherit,
-                start_new_session=True,
-            )
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=output,
+                    env=child_environment(device, os.environ),
+                    pass_fds=(*inherit, sending),
+                    start_new_session=True,
+                )
+        finally:
+            os.close(sending)
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._input, self._output = self._process.stdin, self._process.stdout
-        os.set_blocking(self._output.fileno(), False)
+        self._input = self._process.stdin
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._output, selectors.EVENT_READ)
         self._unread = b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,13 @@ from autotune.trial.wire import (
 )
 
 _INSPECT_DEADLINE_S = 300.0
+#: More progress than any trial writes between two looks.
+_READ_BYTES = 1 << 20
 #: Words in a log that name the cause when a native library aborts under a memory limit.
 _NO_MEMORY_WORDS = ("memory allocation of", "bad_alloc", "annot allocate memory")
+
+#: How Python and its fault handler begin the line that names an error.
+_ERROR = re.compile(r"Fatal Python error:|[\w.]*(Error|Exception|Exit|Interrupt)\b")
 
 
 @dataclass(kw_only=True)
@@ -151,6 +157,7 @@ class LocalEngine:
             return read_outcome(running.folder, running.spec.trial)
         except ValueError as error:
             outcome = _missing_outcome(running, code, str(error))
+            running.folder.mkdir(parents=True, exist_ok=True)  # the trial may have removed it
             write_record(running.folder, OUTCOME, outcome)
             return outcome
 
@@ -158,7 +165,7 @@ class LocalEngine:
 def _missing_outcome(running: _Running, code: int, error: str) -> Outcome:
     """Say why a process left no outcome, from how it ended and what it logged."""
     status, message = _how_it_ended(running, code)
-    stage = _last_stage(running.folder)
+    stage = _last_stage(running)
     return Outcome(
         trial=running.spec.trial,
         status=status,
@@ -192,31 +199,35 @@ def _steps(running: _Running) -> list[Step]:
     try:
         with path.open("rb") as file:
             file.seek(running.read)
-            data = file.read()
-    except FileNotFoundError:
+            data = file.read(_READ_BYTES)
+    except OSError:
         return []
     whole, _, _ = data.rpartition(b"\n")
     if not whole:
         return []
     running.read += len(whole) + 1
-    steps = []
-    for line in whole.splitlines():
+    steps = (_step(running.spec.trial, line) for line in whole.splitlines())
+    return [step for step in steps if step is not None]
+
+
+def _step(trial: str, line: bytes | str) -> Step | None:
+    """What a progress line says; nothing depends on it, so a line that makes no sense is none."""
+    try:
         facts: dict[str, Any] = json.loads(line)
-        steps.append(Step(trial=running.spec.trial, stage=facts.pop("stage"), facts=facts))
-    return steps
+        return Step(trial=trial, stage=str(facts.pop("stage")), facts=facts)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
 
 
-def _last_stage(folder: Path) -> str:
+def _last_stage(running: _Running) -> str:
+    lines = _tail(running.folder, PROGRESS).splitlines()
+    steps = [step for line in lines if (step := _step(running.spec.trial, line)) is not None]
+    return steps[-1].stage if steps else "start"
+
+
+def _tail(folder: Path, name: str = LOG, size: int = 4000) -> str:
     try:
-        lines = (folder / PROGRESS).read_bytes().splitlines()
-        return str(json.loads(lines[-1])["stage"])
-    except (OSError, ValueError, IndexError, KeyError):
-        return "start"
-
-
-def _tail(folder: Path, size: int = 4000) -> str:
-    try:
-        with (folder / LOG).open("rb") as file:
+        with (folder / name).open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - size))
             return file.read().decode(errors="replace")
     except OSError:
@@ -224,5 +235,7 @@ def _tail(folder: Path, size: int = 4000) -> str:
 
 
 def _last_line(folder: Path) -> str:
-    lines = [line for line in _tail(folder).splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else "no message"
+    """The last error named in the log, which its own further lines may follow; else the end."""
+    lines = [line.strip() for line in _tail(folder).splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return (errors or lines or ["no message"])[-1][:300]

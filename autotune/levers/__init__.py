@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -21,31 +22,43 @@ BUILT_IN = (
     "attention_slicing",
 )
 GROUP = "autotune.levers"
+#: It is typed as ``--set name=choice`` and stands in recipes.
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-@cache
 def load_levers() -> Mapping[str, Lever]:
     """All levers by name, in order of application; third-party ones that load come last."""
-    levers = [_built_in(module) for module in BUILT_IN]
-    for entry in entry_points(group=GROUP):
-        try:
-            levers.append(_checked(entry.load(), entry.value))
-        except Exception:
-            continue  # a broken plugin must not take the rest down; broken_levers() names it
-    stages = list(type(levers[0].stage))
-    ordered = sorted(levers, key=lambda lever: stages.index(lever.stage))
-    return {lever.name: lever for lever in ordered}
+    return _load()[0]
 
 
 def broken_levers() -> Mapping[str, str]:
     """Third-party levers that cannot be used, each with its reason (shown by ``doctor``)."""
+    return _load()[1]
+
+
+def is_built_in(lever: Lever) -> bool:
+    """Whether the lever is ours."""
+    return lever in map(_built_in, BUILT_IN)
+
+
+@cache
+def _load() -> tuple[Mapping[str, Lever], Mapping[str, str]]:
+    from autotune.records import Stage
+
+    levers = {lever.name: lever for lever in map(_built_in, BUILT_IN)}
     broken = {}
     for entry in entry_points(group=GROUP):
+        # A broken plugin, also one that exits when imported, must not take the rest down.
         try:
-            _checked(entry.load(), entry.value)
-        except Exception as error:
+            lever = _checked(entry.load(), entry.value)
+            if lever.name in levers:
+                raise ValueError(f"there is a lever named {lever.name} already")
+            levers[lever.name] = lever
+        except (Exception, SystemExit) as error:
             broken[f"{entry.name} = {entry.value}"] = f"{type(error).__name__}: {error}"
-    return broken
+    order = list(Stage)
+    ordered = sorted(levers.values(), key=lambda lever: order.index(lever.stage))
+    return {lever.name: lever for lever in ordered}, broken
 
 
 def _built_in(module: str) -> Lever:
@@ -54,7 +67,12 @@ def _built_in(module: str) -> Lever:
 
 def _checked(candidate: object, source: str) -> Lever:
     from autotune.levers.base import Lever
+    from autotune.records import Stage
 
     if not isinstance(candidate, Lever):
         raise TypeError(f"{source} lacks a member of autotune.levers.base.Lever")
+    if not isinstance(candidate.name, str) or not _NAME.fullmatch(candidate.name):
+        raise TypeError(f"{source} has a name other than small letters, digits and dashes")
+    if not isinstance(candidate.stage, Stage):
+        raise TypeError(f"{source} has a stage that is not an autotune.records.Stage")
     return candidate

@@ -42,8 +42,12 @@ def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
 
 
 def apply(target: Target, choice: str) -> None:
-    """Set the backend on the denoiser; ``native`` is left alone where nothing else was set."""
-    if choice == "native" and not _backends(target.denoiser) - {None}:
+    """Set the backend on the denoiser; ``native`` asks nothing of one that takes no backend.
+
+    Processors without a backend of their own follow the last one set anywhere in the process, or
+    by the environment (A7): where there are backends, ``native`` is set like any other.
+    """
+    if choice == "native" and not _backends(target.denoiser):
         return
     target.denoiser.set_attention_backend(_BACKEND[choice])
 
@@ -51,10 +55,10 @@ def apply(target: Target, choice: str) -> None:
 def engaged(target: Target, choice: str) -> Evidence:
     """Every processor that can carry a backend carries this one."""
     backends = _backends(target.denoiser)
-    listed = ", ".join(sorted(str(backend or "torch's choice") for backend in backends))
+    listed = ", ".join(sorted(str(backend or "the last set") for backend in backends))
     detail = f"processors use: {listed or 'torch (they take no backend)'}"
     if choice == "native":
-        return Evidence(engaged=backends <= {None, "native"}, detail=detail)
+        return Evidence(engaged=backends <= {"native"}, detail=detail)
     return Evidence(engaged=backends == {_BACKEND[choice]}, detail=detail)
 
 

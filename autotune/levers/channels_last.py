@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
@@ -61,20 +61,31 @@ def _problem(view: ModelView, part: str) -> str | None:
     module = view.module(component)
     if module is None:
         return f"the pipeline has no {part}"
-    if not any(_can_differ(parameter) for parameter in module.parameters()):
+    if any(weight.dim() == 5 for weight in module.parameters()):
+        return f"{type(module).__name__} has three-dimensional convolutions"
+    if not any(True for _ in _able(module)):
         return f"{type(module).__name__} has no two-dimensional convolution"
     return None
 
 
-def _can_differ(parameter: Any) -> bool:
-    """Layouts differ only with more than one channel and more than one pixel."""
-    shape = tuple(int(side) for side in parameter.shape)
-    return len(shape) == 4 and shape[1] > 1 and shape[2] * shape[3] > 1
+def _able(module: Any) -> Iterator[Any]:
+    """The convolution weights whose layout can make a difference.
+
+    Not those with one channel or one pixel, which lie the same both ways, and not the patch
+    embedding of a transformer, whose kernel is its stride: that is a matrix product (A8).
+    """
+    import torch
+
+    for part in module.modules():
+        if not isinstance(part, torch.nn.Conv2d) or part.kernel_size == part.stride:
+            continue
+        if part.weight.shape[1] > 1:
+            yield part.weight
 
 
 def _laid_out(module: Any) -> tuple[int, int]:
     import torch
 
-    able = [parameter for parameter in module.parameters() if _can_differ(parameter)]
-    done = [p for p in able if p.is_contiguous(memory_format=torch.channels_last)]
+    able = list(_able(module))
+    done = [weight for weight in able if weight.is_contiguous(memory_format=torch.channels_last)]
     return len(done), len(able)

@@ -58,7 +58,7 @@ RULES: Sequence[Rule] = (
     Rule(
         id="flux-fp16",
         choices={"dtype": _any("fp16")},
-        families=frozenset({"flux", "flux-schnell"}),
+        families=frozenset({"flux"}),
         reason="Flux.1 overflows in fp16: NaN in the latents, black pictures",
         cite="huggingface/diffusers#9096, InvokeAI#7213",
     ),

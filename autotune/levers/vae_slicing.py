@@ -31,7 +31,7 @@ def apply(target: Target, choice: str) -> None:
 
 
 def engaged(target: Target, choice: str) -> Evidence:
-    """No call of the decoder saw more than one picture."""
+    """Of a batch, no call of the decoder saw more than one picture."""
     seen = target.seen.get("vae.decoder")
     if choice == "off":
         return Evidence(engaged=True, detail="the whole batch at once")
@@ -40,7 +40,7 @@ def engaged(target: Target, choice: str) -> Evidence:
         return Evidence(engaged=flag, detail="flag set, nothing generated yet")
     batch = seen.widest_output[0] if seen.widest_output else 0
     return Evidence(
-        engaged=batch == 1 and seen.calls >= target.workload.batch,
+        engaged=batch == 1 and seen.calls >= target.workload.batch > 1,
         detail=f"{seen.calls} decoder calls of {batch} picture(s)",
     )
 

@@ -45,19 +45,19 @@ def apply(target: Target, choice: str) -> None:
         if vae is not None and getattr(vae, "use_tiling", False):
             vae.disable_tiling()
         return
-    vae.enable_tiling()
-    height = int(target.workload.height * _SHARE[choice])
-    width = int(target.workload.width * _SHARE[choice])
+    scale = _scale(vae)
+    height = _latent_tile(target.workload.height, choice, scale) * scale
+    width = _latent_tile(target.workload.width, choice, scale) * scale
     if hasattr(vae, "tile_sample_min_size"):
-        scale = _scale(vae)
-        latent = max(_SMALLEST_LATENT_TILE, min(height, width) // scale)
-        vae.tile_latent_min_size = latent
-        vae.tile_sample_min_size = latent * scale
+        vae.tile_sample_min_size = min(height, width)
+        vae.tile_latent_min_size = min(height, width) // scale
     else:
         # A quarter of overlap, which is what these classes ship with.
         vae.tile_sample_min_height, vae.tile_sample_min_width = height, width
         vae.tile_sample_stride_height = height * 3 // 4
         vae.tile_sample_stride_width = width * 3 // 4
+    # Only now: some classes derive from the sizes, when switched on, what they then compare with.
+    vae.enable_tiling()
 
 
 def engaged(target: Target, choice: str) -> Evidence:
@@ -90,6 +90,15 @@ def _problem(view: ModelView, share: float) -> str | None:
     if side * share < _SMALLEST_LATENT_TILE * _scale(vae):
         return f"tiles of {side * share:.0f} pixels would be mostly overlap"
     return None
+
+
+def _latent_tile(pixels: int, choice: str, scale: int) -> int:
+    """Latent pixels on a tile's side; a multiple of four, so that a quarter overlaps exactly.
+
+    Otherwise diffusers rounds steps and tiles differently, and the picture gets another size.
+    """
+    latent = int(pixels * _SHARE[choice]) // scale // 4 * 4
+    return max(_SMALLEST_LATENT_TILE, latent)
 
 
 def _scale(vae: Any) -> int:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from autotune.errors import RecipeMismatch
+from autotune.errors import RecipeMismatch, one_line
 from autotune.levers import load_levers
-from autotune.levers.base import Target
+from autotune.levers.base import Lever, Target
+from autotune.levers.rules import broken_rule
+from autotune.models.catalog import find_pipeline
 from autotune.models.resolve import resolve
 from autotune.models.structure import Structure
 from autotune.probe import probe_machine
 from autotune.probe.device import select_device
 from autotune.probe.fingerprint import fingerprint
+from autotune.probe.software import probe_software
 from autotune.recipe.check import check_choices, check_recipe
 from autotune.recipe.schema import Recipe
 from autotune.records import Component, Device, Model, Stage
@@ -30,18 +33,19 @@ def build_recipe(
     found = found.but(workload=recipe.workload)
     _check_choices(recipe, chosen, found)
     target = Target(model=found, device=chosen, workload=recipe.workload)
+    _check_rules(recipe, target)
     build_pipeline(target, recipe.choices)
     return target.pipe
 
 
 def apply_recipe(pipe: Any, recipe: Recipe, *, allow_mismatch: bool) -> Any:
     """Apply what can be set on a loaded pipeline; see ``autotune.apply``."""
-    chosen = _checked_device(recipe, _kind_of(pipe), allow_mismatch)
     kind = type(pipe).__name__
     if kind != recipe.model.pipeline and not allow_mismatch:
         raise RecipeMismatch(
             f"the recipe is for {recipe.model.pipeline}, this is {kind}", hint=_ALLOW
         )
+    chosen = _checked_device(recipe, _kind_of(pipe), allow_mismatch)
     target = Target(
         model=_describe(pipe, recipe), device=chosen, workload=recipe.workload, pipe=pipe
     )
@@ -51,6 +55,7 @@ def apply_recipe(pipe: Any, recipe: Recipe, *, allow_mismatch: bool) -> Any:
         if name in recipe.choices
     ]
     check_choices(recipe.choices, _every_choice(chosen))
+    _check_rules(recipe, target)
     for lever, choice in levers:
         if lever.stage is Stage.LOAD and not lever.engaged(target, choice).engaged:
             raise RecipeMismatch(
@@ -60,16 +65,33 @@ def apply_recipe(pipe: Any, recipe: Recipe, *, allow_mismatch: bool) -> Any:
             )
     for lever, choice in levers:
         if lever.stage is not Stage.LOAD:
-            lever.apply(target, choice)
+            _set(target, lever, choice)
     return pipe
+
+
+def _set(target: Target, lever: Lever, choice: str) -> None:
+    try:
+        lever.apply(target, choice)
+    except Exception as error:
+        raise RecipeMismatch(
+            f"{lever.name}={choice} cannot be set on this pipeline: "
+            f"{type(error).__name__}: {one_line(str(error))}",
+            hint="autotune suggest finds a setup for this pipeline's model",
+        ) from error
 
 
 def _checked_device(recipe: Recipe, wanted: str | None, allow_mismatch: bool) -> Device:
     machine = probe_machine()
     device = select_device(machine, wanted)
     check = check_recipe(recipe, machine, device, fingerprint(machine, device))
-    sentences = [str(difference) for difference in check.differences] + list(check.problems)
-    if check.match == "far" and not allow_mismatch:
+    refused = check.match == "far" and not allow_mismatch
+    sentences = [
+        f"{one.field} was {one.recorded}, here it is {one.here}"
+        for one in check.differences
+        if one.severity == "far" or not refused
+    ]
+    sentences += check.problems
+    if refused:
         raise RecipeMismatch(
             f"the recipe does not hold on this machine: {'; '.join(sentences)}", hint=_ALLOW
         )
@@ -117,6 +139,22 @@ def _check_choices(recipe: Recipe, device: Device, model: Model) -> None:
             )
 
 
+def _check_rules(recipe: Recipe, target: Target) -> None:
+    """Today's rules may know of a combination what the recipe's writer did not."""
+    rule = broken_rule(
+        recipe.choices,
+        device=target.device.kind,
+        family=target.model.family,
+        software=probe_software(),
+    )
+    if rule is not None:
+        named = " with ".join(f"{lever}={recipe.choices[lever]}" for lever in rule.choices)
+        raise RecipeMismatch(
+            f"the recipe chooses {named}, which does not work: {rule.reason} ({rule.cite})",
+            hint="autotune suggest finds a setup that does",
+        )
+
+
 def _every_choice(device: Device) -> dict[str, set[str]]:
     return {
         name: {choice.id for choice in lever.choices(device, None)}
@@ -135,14 +173,21 @@ def _describe(pipe: Any, recipe: Recipe) -> Model:
         for name, part in pipe.components.items()
         if part is not None and (kind := type(part).__name__)
     )
-    denoiser = next(name for name in ("transformer", "unet") if hasattr(pipe, name))
+    names = {part.name for part in components}
+    denoiser = next((name for name in ("transformer", "unet", "prior") if name in names), None)
+    if denoiser is None:
+        raise RecipeMismatch(
+            f"{type(pipe).__name__} has no transformer and no unet to set up",
+            hint="pass a pipeline that diffusers loaded",
+        )
+    known = find_pipeline(type(pipe).__name__)
     return Model(
         id=recipe.model.id,
         revision=recipe.model.revision,
         source=recipe.model.source,
         folder="",
         pipeline=type(pipe).__name__,
-        family=None,
+        family=known.family if known else None,
         weights=recipe.model.weights,
         denoiser=denoiser,
         components=components,

@@ -36,10 +36,10 @@ def print_levers(
             _here(choice),
         )
     subject = f"{model} on {device.name}" if model else device.name
-    console.print(f"levers for {subject}", markup=False)
+    console.print(f"levers for {subject}")
     console.print(table)
     if model is None:
-        console.print("--model MODEL shows what that model can take", markup=False)
+        console.print("--model MODEL shows what that model can take")
 
 
 def _here(choice: Choice) -> str:

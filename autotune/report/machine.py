@@ -17,7 +17,7 @@ def print_machine(machine: Machine, stream: TextIO) -> None:
     console = console_for(stream)
 
     def line(text: str = "") -> None:
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
 
     for device in machine.devices:
         line(f"{device.kind}: {device.name} ({device.uuid})")

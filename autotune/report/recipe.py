@@ -17,7 +17,7 @@ def print_recipe(recipe: Recipe, name: str, stream: TextIO) -> None:
     """Print what the recipe says."""
     console = console_for(stream)
     for line in explanation(recipe, name):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def explanation(recipe: Recipe, name: str) -> Iterator[str]:

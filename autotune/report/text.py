@@ -23,7 +23,7 @@ def print_result(result: Result, stream: TextIO) -> None:
     console = console_for(stream)
     console.print(trials_table(result.history))
     for line in advice(result):
-        console.print(line, markup=False, overflow="ignore", no_wrap=True, crop=False)
+        console.print(line, overflow="ignore", no_wrap=True, crop=False)
 
 
 def trials_table(history: History) -> RenderableType:
@@ -108,6 +108,11 @@ def _nothing_fits(result: Result) -> Iterator[str]:
         return
     yield f"nothing fits {budget}: no recipe was written"
     needed = result.needed
+    if needed is None and result.out_of_time:
+        yield "the time ran out before the smallest budget could be measured"
+        yield ""
+        yield "hint: give more --time, or a larger --vram"
+        return
     if needed is None:
         yield "no candidate could be measured without a budget either: see autotune doctor"
         return

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: Piped text is read in editors and issue trackers, not in a terminal of 80 columns.
 _PIPED_WIDTH = 110
+#: COLUMNS=0 means that nobody knows; printed to that width, a table is empty.
+_NARROWEST, _USUAL_WIDTH = 20, 80
 
 
 def console_for(stream: TextIO) -> Console:
@@ -19,7 +21,13 @@ def console_for(stream: TextIO) -> Console:
     from rich.console import Console
 
     width = None if stream.isatty() else _PIPED_WIDTH
-    return Console(file=stream, highlight=False, width=width, soft_wrap=False, emoji=False)
+    # No markup: what is printed is data, and data may hold square brackets.
+    console = Console(
+        file=stream, highlight=False, markup=False, width=width, soft_wrap=False, emoji=False
+    )
+    if console.width < _NARROWEST:
+        console.width = _USUAL_WIDTH
+    return console
 
 
 def change_phrase(changes: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autotune.estimate.memory import weights_floor
-from autotune.levers.rules import broken_rule
+from autotune.levers.rules import Rule, broken_rule
 from autotune.records import Candidate, Device, Model
 from autotune.units import format_bytes
 
@@ -20,11 +20,15 @@ class Admission:
     budget_bytes: int
     software: Mapping[str, str]
 
-    def rule(self, candidate: Candidate) -> str | None:
-        """The reason of the first rule that excludes the candidate."""
-        broken = broken_rule(
+    def broken(self, candidate: Candidate) -> Rule | None:
+        """The first rule that excludes the candidate, or all candidates with these choices."""
+        return broken_rule(
             candidate, device=self.device.kind, family=self.model.family, software=self.software
         )
+
+    def rule(self, candidate: Candidate) -> str | None:
+        """The reason of the first rule that excludes the candidate."""
+        broken = self.broken(candidate)
         return f"{broken.reason} ({broken.cite})" if broken else None
 
     def refusal(self, candidate: Candidate) -> str | None:

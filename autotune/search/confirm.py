@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import random
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from autotune.errors import CannotRun
 from autotune.records import Candidate, Outcome, Status
+from autotune.search.history import Tried, status_against
 from autotune.search.request import CONFIRM
-from autotune.search.runner import Runner
+from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
 from autotune.stats.compare import Compared, Verdict, compare
 
 #: Four processes a side are the fewest whose exact rank test can reach p < 0.05 (2 of 70).
@@ -48,7 +50,7 @@ class Side:
 class Confirmed:
     """Both sides and what they say.
 
-    ``failed`` holds the outcome that broke the finalist; ``cut_short`` says that time ran out.
+    ``failed`` holds the trial that broke the finalist; ``cut_short`` says that time ran out.
     Without ``compared`` the finalist is the baseline, or the baseline does not run.
     """
 
@@ -56,55 +58,90 @@ class Confirmed:
     is_baseline: bool
     baseline: Side | None = None
     compared: Compared | None = None
-    failed: Outcome | None = None
+    failed: Tried | None = None
     cut_short: bool = False
 
 
 class _Broken(Exception):
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.message)
-        self.outcome = outcome
+    def __init__(self, tried: Tried) -> None:
+        super().__init__(tried.outcome.message)
+        self.tried = tried
+
+
+class _CutShort(Exception):
+    pass
 
 
 def confirm(runner: Runner, finalist: Candidate, baseline: Candidate | None) -> Confirmed:
     """Run finalist and baseline in turns until there is a verdict or ``MOST_PAIRS`` are done.
 
     Without a baseline, or when the finalist is the baseline, one side is run alone.
+
+    Raises:
+        CannotRun: If the environment gives out.
     """
     ours = Side(candidate=finalist)
     alone = baseline is None or baseline == finalist
     theirs = None if baseline is None or alone else Side(candidate=baseline)
-    order = random.Random(runner.request.seed)
-    compared = None
     is_baseline = baseline == finalist
     try:
-        for pair in range(MOST_PAIRS):
-            _run_pair(runner, ours, theirs, order)
-            if pair + 1 < PAIRS:
-                continue
-            if theirs is None:
-                break
-            compared = compare(ours.processes_s, theirs.processes_s)
-            if compared.verdict is not Verdict.CANNOT_SAY:
-                break
+        theirs, compared = _in_turns(runner, ours, theirs)
+    except _CutShort:
+        return Confirmed(finalist=ours, is_baseline=is_baseline, cut_short=True)
     except _Broken as broken:
-        cut_short = broken.outcome.status is Status.CANCELLED
-        return Confirmed(
-            finalist=ours,
-            is_baseline=is_baseline,
-            failed=None if cut_short else broken.outcome,
-            cut_short=cut_short,
-        )
+        return Confirmed(finalist=ours, is_baseline=is_baseline, failed=broken.tried)
     return Confirmed(finalist=ours, is_baseline=is_baseline, baseline=theirs, compared=compared)
 
 
-def _run_pair(runner: Runner, ours: Side, theirs: Side | None, order: random.Random) -> None:
-    sides = [ours] if theirs is None else [ours, theirs]
-    order.shuffle(sides)
-    for side in sides:
-        # The baseline is a yardstick: it may need more than the budget allows.
-        budget = runner.request.budget_bytes if side is ours else None
+def _in_turns(
+    runner: Runner, ours: Side, theirs: Side | None
+) -> tuple[Side | None, Compared | None]:
+    order = random.Random(runner.request.seed)
+    compared = None
+    for pair in range(MOST_PAIRS):
+        sides = [ours] if theirs is None else [ours, theirs]
+        order.shuffle(sides)
+        for side in sides:
+            tried = _fresh(runner, side, yardstick=side is theirs)
+            if tried.outcome.status is Status.MEASURED:
+                side.outcomes.append(tried.outcome)
+            elif side is theirs:
+                runner.listener.said(
+                    f"the baseline failed in a fresh process ({tried.outcome.status.sentence}): "
+                    "there is nothing to compare with"
+                )
+                theirs = None
+            else:
+                raise _Broken(tried)
+        if pair + 1 < PAIRS:
+            continue
+        if theirs is None:
+            break
+        compared = compare(ours.processes_s, theirs.processes_s)
+        if compared.verdict is not Verdict.CANNOT_SAY:
+            break
+    return theirs, compared
+
+
+def _fresh(runner: Runner, side: Side, *, yardstick: bool) -> Tried:
+    """One process of a side; again where the environment, or chance, broke it."""
+    # The baseline is a yardstick: it may need more than the budget allows.
+    budget = None if yardstick else runner.request.budget_bytes
+    for attempt in range(MOST_RETRIES + 1):
+        if runner.time_is_up:
+            raise _CutShort
         tried = runner.repeat(side.candidate, "confirm", CONFIRM, budget_bytes=budget)
-        if tried.outcome.status is not Status.MEASURED:
-            raise _Broken(tried.outcome)
-        side.outcomes.append(tried.outcome)
+        outcome = tried.outcome
+        if outcome.status is Status.CANCELLED and runner.time_is_up:
+            raise _CutShort
+        if environment_failed(outcome) or (may_be_chance(outcome) and attempt == 0):
+            continue
+        if budget is not None:
+            # Not every engine enforces the budget.
+            judged = outcome.but(status=status_against(tried, budget))
+            return replace(tried, outcome=judged)
+        return tried
+    raise CannotRun(
+        f"{outcome.status.sentence} {attempt + 1} times: {outcome.message}",
+        hint=f"the logs are in {runner.request.folder / 'trials'}",
+    )

@@ -13,13 +13,15 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from autotune.errors import BadInput, shorten
+from autotune.errors import BadInput, one_line, shorten
 from autotune.files import read_capped
 from autotune.records import Record
 
 #: A space file is a few hundred bytes; the cap also bounds nesting (TOML 2 000 levels deep fits
 #: no parser's stack).
 _CAP_BYTES = 64 * 1024
+
+_WHAT_IT_IS = 'a lever\'s entry under [levers] is "all", "baseline", or a list of choice ids'
 
 Wanted = Literal["all", "baseline"] | tuple[str, ...]
 
@@ -59,22 +61,22 @@ def read_definition(path: Path) -> Definition:
     data = read_capped(path, _CAP_BYTES)
     try:
         document = tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise BadInput(f"{path.name} is not a TOML file: {why}") from None
+    except (ValueError, RecursionError) as error:
+        # Not TOML, not UTF-8, or an integer of more digits than Python converts.
+        why = "nested too deeply" if isinstance(error, RecursionError) else one_line(str(error))
+        raise BadInput(f"{path.name} is not a TOML file: {why}", hint=_WHAT_IT_IS) from None
     levers = document.get("levers", {})
     if isinstance(levers, dict):
         for lever, wanted in levers.items():
             if isinstance(wanted, list):
-                levers[lever] = _checked_list(path, lever, wanted)
+                levers[lever] = _checked_list(path, one_line(lever), wanted)
     try:
         return Definition.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"][:2])
+        where = one_line(".".join(str(step) for step in first["loc"][:2]))
         raise BadInput(
-            f"{path.name}: {where}: {first['msg'].lower()}",
-            hint='a lever\'s entry is "all", "baseline", or a list of choice ids',
+            f"{path.name}: {where}: {one_line(first['msg'].lower())}", hint=_WHAT_IT_IS
         ) from None
 
 
@@ -83,9 +85,15 @@ def _checked_list(path: Path, lever: str, wanted: list[object]) -> tuple[object,
         raise BadInput(f"{path.name}: levers.{lever} is an empty list", hint="leave the lever out")
     for choice in wanted:
         if not isinstance(choice, str):
-            raise BadInput(f"{path.name}: levers.{lever}: {shorten(choice)} is not a choice id")
+            raise BadInput(
+                f"{path.name}: levers.{lever}: {shorten(choice)} is not a choice id",
+                hint=_WHAT_IT_IS,
+            )
         if wanted.count(choice) > 1:
-            raise BadInput(f"{path.name}: levers.{lever} names {shorten(choice)} twice")
+            raise BadInput(
+                f"{path.name}: levers.{lever} names {shorten(choice)} twice",
+                hint="name it once",
+            )
     return tuple(wanted)
 
 

@@ -43,6 +43,7 @@ class History:
     budget_bytes: int
     tried: list[Tried] = field(default_factory=list)
     refused: dict[str, tuple[Candidate, str]] = field(default_factory=dict)
+    disproved: dict[str, Tried] = field(default_factory=dict)
 
     def add(self, tried: Tried) -> None:
         """Note a trial."""
@@ -52,10 +53,19 @@ class History:
         """Note a candidate that got no trial."""
         self.refused[candidate_key(candidate)] = (candidate, reason)
 
+    def disprove(self, tried: Tried) -> None:
+        """Note a candidate that was measured in the search and failed in its confirmation."""
+        self.disproved[candidate_key(tried.candidate)] = tried
+
+    def last_tried(self) -> list[Tried]:
+        """The last trial of each candidate: an earlier one was repeated because it failed."""
+        return list({candidate_key(one.candidate): one for one in self.tried}.values())
+
     @property
     def baseline(self) -> Tried | None:
-        """The first trial of the baseline."""
-        return next((one for one in self.tried if one.candidate == self.space.baseline), None)
+        """The last trial of the baseline."""
+        own = (one for one in self.last_tried() if one.candidate == self.space.baseline)
+        return next(own, None)
 
     def fits(self, tried: Tried) -> bool:
         """Whether the trial was measured within the budget."""
@@ -68,9 +78,9 @@ class History:
         fitting = [one for one in self.tried if self.fits(one)]
         return sorted(fitting, key=lambda one: (one.latency_s, one.number))
 
-    def finalist(self, without: frozenset[str] = frozenset()) -> Tried | None:
+    def finalist(self) -> Tried | None:
         """The fastest within the budget; among near-equals the one with the fewest changes."""
-        left = [one for one in self.feasible() if candidate_key(one.candidate) not in without]
+        left = [one for one in self.feasible() if not self._disproved(one)]
         if not left:
             return None
         limit = (left[0].latency_s or 0.0) * (1 + TIE_SHARE)
@@ -80,9 +90,7 @@ class History:
     def frontier(self) -> Iterator[Tried]:
         """For each amount of memory the fastest candidate: from the leanest to the fastest."""
         whole = [
-            one
-            for one in self.tried
-            if one.peak_bytes is not None and one.outcome.status in _WHOLE_STATUS
+            one for one in self.tried if one.peak_bytes is not None and not self._disproved(one)
         ]
         best = float("inf")
         for one in sorted(whole, key=lambda one: (one.peak_bytes, one.latency_s)):
@@ -90,8 +98,8 @@ class History:
                 best = one.latency_s
                 yield one
 
-
-_WHOLE_STATUS = (Status.MEASURED, Status.OVER_BUDGET)
+    def _disproved(self, tried: Tried) -> bool:
+        return candidate_key(tried.candidate) in self.disproved
 
 
 def status_against(tried: Tried, budget_bytes: int) -> Status:

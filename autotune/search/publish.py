@@ -18,7 +18,7 @@ from autotune.recipe.schema import (
     RecipeModel,
     Refused,
 )
-from autotune.records import Candidate, Outcome, Status
+from autotune.records import Candidate, Outcome, Status, Teaches, candidate_key
 from autotune.search.confirm import Confirmed
 from autotune.search.history import History, Tried, binding, status_against
 from autotune.search.request import CONFIRM, SCREEN, Request
@@ -153,25 +153,32 @@ def measured(candidate: Candidate, outcomes: Sequence[Outcome]) -> Measured:
 def _refused(history: History, winner: Winner) -> list[Refused]:
     """Everything that was tried or asked for and cannot be had, most tempting first."""
     found = [winner.runner_up] if winner.runner_up else []
-    for tried in history.tried:
-        status = status_against(tried, history.budget_bytes)
-        if status is Status.MEASURED or tried.candidate == winner.measured.choices:
+    for tried in history.last_tried():
+        broken = history.disproved.get(candidate_key(tried.candidate))
+        status = status_against(broken or tried, history.budget_bytes)
+        # What the environment broke was not refused, it was not tried.
+        refused = status.teaches is Teaches.CANDIDATE
+        if not refused or tried.candidate == winner.measured.choices:
             continue
-        reason = tried.outcome.message or status.sentence
-        if status is Status.OVER_BUDGET and tried.peak_bytes is not None:
-            reason = f"needs {format_bytes(tried.peak_bytes)}"
         found.append(
             Refused(
                 choices=tried.candidate,
                 status=status,
-                reason=reason,
+                reason=_reason(broken or tried, status, again=broken is not None),
                 latency_s=tried.latency_s,
-                peak_bytes=tried.peak_bytes,
+                peak_bytes=(broken or tried).peak_bytes,
             )
         )
     for candidate, reason in history.refused.values():
         found.append(Refused(choices=candidate, status=Status.UNSUPPORTED, reason=reason))
     return sorted(found, key=lambda one: (one.latency_s is None, one.latency_s or 0.0))
+
+
+def _reason(tried: Tried, status: Status, *, again: bool) -> str:
+    reason = tried.outcome.message or status.sentence
+    if status is Status.OVER_BUDGET and tried.peak_bytes is not None:
+        reason = f"needs {format_bytes(tried.peak_bytes)}"
+    return f"in a fresh process, {reason}" if again else reason
 
 
 def _alone(verdict: Verdict | None) -> Comparison:

@@ -22,6 +22,8 @@ _DEADLINE_FLOOR_S = 60.0
 _DEADLINE_SHARE = 10.0
 #: A timed generation this many times slower than the best cannot win any more.
 _GIVE_UP_SHARE = 2.5
+#: Failures of the environment in a row, after which going on would only burn time (§3).
+MOST_RETRIES = 2
 
 
 @dataclass(kw_only=True)
@@ -48,7 +50,9 @@ class Runner:
     def baseline(self, candidate: Candidate, effort: Effort) -> Tried:
         """Run the baseline without the budget: it is what everything is compared with."""
         tried = self._run(candidate, "baseline", "baseline", effort, None, None)
-        self._baseline_s = tried.outcome.seconds
+        if tried.outcome.status is Status.MEASURED:
+            # One that failed early says nothing about how long the others may take.
+            self._baseline_s = tried.outcome.seconds
         self.history.add(tried)
         self.listener.ended(tried, self.history)
         return tried

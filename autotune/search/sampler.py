@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import optuna
@@ -54,6 +55,7 @@ class Proposals:
         starts = [space.baseline, *one_change_each(space)]
         # Two thirds for what each lever does alone, the rest for combinations.
         self._starts = starts[: 1 + max(1, budget * 2 // 3)]
+        self._levers = space.open_levers
         self._together = False
         self._study = optuna.create_study(
             sampler=TPESampler(seed=seed, multivariate=True, n_startup_trials=len(self._starts)),
@@ -61,11 +63,10 @@ class Proposals:
         )
         self._why = {candidate_key(start): "one change" for start in self._starts}
         self._why[candidate_key(space.baseline)] = "baseline"
-        for start in self._starts:
-            self._study.enqueue_trial(self._open(start))
+        self._queue = deque(self._starts)
 
     def ask(self) -> Proposal | None:
-        """The next candidate not seen before, or ``None`` when there is none left."""
+        """The next candidate not told before, or ``None`` when there is none left."""
         if not self._together and all(candidate_key(one) in self._seen for one in self._starts):
             self._together = True
             self._put_together()
@@ -75,10 +76,10 @@ class Proposals:
             if key not in self._seen:
                 return proposal
             self._finish(proposal.trial, *self._seen[key])
-        rest = self._unseen()
-        if not rest:
+        drawn = self._draw()
+        if drawn is None:
             return None
-        self._study.enqueue_trial(self._open(self._lot.choice(rest)))
+        self._queue.append(drawn)
         return self._ask()
 
     def tell(self, proposal: Proposal, latency_s: float | None, violation: float) -> None:
@@ -88,25 +89,28 @@ class Proposals:
         self._finish(proposal.trial, value, violation)
 
     def put_back(self, proposal: Proposal) -> None:
-        """Report that the environment, not the candidate, failed: it is proposed again."""
+        """Report that the environment, not the candidate, failed: it is proposed again, next."""
         self._study.tell(proposal.trial, state=TrialState.FAIL)
-        self._study.enqueue_trial(self._open(proposal.candidate))
+        self._queue.appendleft(proposal.candidate)
 
     def _put_together(self) -> None:
         """Propose every lever's best choice at once: gains of different levers mostly add up."""
         candidate = dict(self._space.baseline)
-        for lever, ids in self._space.open_levers.items():
+        for lever, ids in self._levers.items():
             alone = {id: candidate_key({**self._space.baseline, lever: id}) for id in ids}
             fit = {id: self._seen[key] for id, key in alone.items() if key in self._seen}
             candidate[lever] = min(fit, key=lambda id: (fit[id][1], fit[id][0]))
         self._why.setdefault(candidate_key(candidate), "best of each lever")
-        self._study.enqueue_trial(self._open(candidate))
+        self._queue.append(candidate)
 
     def _ask(self) -> Proposal:
+        if self._queue:
+            queued = self._queue.popleft()
+            self._study.enqueue_trial({lever: queued[lever] for lever in self._levers})
         trial = self._study.ask()
         chosen = {
             lever: str(trial.suggest_categorical(lever, ids))
-            for lever, ids in self._space.open_levers.items()
+            for lever, ids in self._levers.items()
         }
         candidate = {lever: chosen.get(lever, id) for lever, id in self._space.baseline.items()}
         why = self._why.get(candidate_key(candidate), "sampled")
@@ -116,13 +120,17 @@ class Proposals:
         trial.set_constraint("budget", violation)
         self._study.tell(trial, value)
 
-    def _open(self, candidate: Candidate) -> dict[str, str]:
-        return {lever: candidate[lever] for lever in self._space.open_levers}
-
-    def _unseen(self) -> Sequence[Candidate]:
-        if self._space.size > _LISTABLE:
-            return []
-        return [one for one in every(self._space) if candidate_key(one) not in self._seen]
+    def _draw(self) -> Candidate | None:
+        """A candidate that was not seen yet, by lot; ``None`` if there is none left."""
+        if self._space.size <= _LISTABLE:
+            rest = [one for one in every(self._space) if candidate_key(one) not in self._seen]
+            return self._lot.choice(rest) if rest else None
+        # A space that cannot be listed is never nearly used up: a few draws find an unseen one.
+        while True:
+            chosen = {lever: self._lot.choice(ids) for lever, ids in self._levers.items()}
+            candidate = {**self._space.baseline, **chosen}
+            if candidate_key(candidate) not in self._seen:
+                return candidate
 
 
 def one_change_each(space: Space) -> Iterator[Candidate]:

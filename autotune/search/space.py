@@ -90,7 +90,11 @@ def parse_pins(texts: Sequence[str]) -> dict[str, str]:
         if not (sign and lever and choice):
             raise BadInput(f"{shorten(text)} is not a setting", hint="--set attention=native")
         if pins.get(lever, choice) != choice:
-            raise BadInput(f"{lever} is set twice, to {pins[lever]} and to {choice}")
+            raise BadInput(
+                f"{shorten(lever)} is set twice, to {shorten(pins[lever])} and to "
+                f"{shorten(choice)}",
+                hint="leave one of them out",
+            )
         pins[lever] = choice
     return pins
 
@@ -98,14 +102,14 @@ def parse_pins(texts: Sequence[str]) -> dict[str, str]:
 def _select(
     lever: str, found: Sequence[Choice], wanted: str | tuple[str, ...], *, pinned: bool
 ) -> tuple[tuple[Choice, ...], list[LeftOut]]:
-    if not isinstance(wanted, str):
-        for id in wanted:
-            _known(id, [choice.id for choice in found], f"choice of {lever}")
+    asked = () if isinstance(wanted, str) else wanted
+    for id in asked:
+        _known(id, [choice.id for choice in found], f"choice of {lever}")
     kept, left_out = [], []
     for choice in found:
-        named = wanted == "all" or choice.id in wanted or (choice.baseline and not pinned)
+        named = wanted == "all" or choice.id in asked or (choice.baseline and not pinned)
         if choice.unavailable is not None:
-            if pinned and choice.id in wanted:
+            if pinned and choice.id in asked:
                 raise BadInput(
                     f"{lever}={choice.id} cannot be set here: {choice.unavailable}",
                     hint="autotune levers --model MODEL lists what can",
@@ -122,7 +126,8 @@ def _select(
 def _known(name: str, known: Mapping[str, object] | Sequence[str], kind: str) -> None:
     if name in known:
         return
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), list(known), n=1, cutoff=0.5)
+    plain = name.lower().replace("_", "-")
+    close = difflib.get_close_matches(plain, list(known), n=1, cutoff=0.65)
     listed = ", ".join(known)
     hint = f"did you mean {close[0]}?" if close else f"there is {listed}"
     raise BadInput(f"there is no {kind} {shorten(name)}", hint=hint)

@@ -22,12 +22,13 @@ from autotune.search.listener import Listener
 from autotune.search.needed import Needed, find_needed
 from autotune.search.publish import Winner, compose, provisional_winner, winner_of
 from autotune.search.request import SCREEN, Request
-from autotune.search.runner import Runner, environment_failed, may_be_chance
+from autotune.search.ruled import refuse_pins, ruled
+from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
 from autotune.search.sampler import Proposal, Proposals
-from autotune.search.space import Space, build_space
+from autotune.search.space import build_space
 
-#: Failures of the environment in a row, after which going on would only burn time (§3).
-_MOST_RETRIES = 2
+#: Candidates refused without a trial in a row, after which the rest is taken to be no better.
+_MOST_REFUSALS = 200
 #: Finalists whose confirmation may fail before the best of the rest is not worth confirming.
 _MOST_FINALISTS = 3
 
@@ -44,39 +45,56 @@ class Result:
     needed: Needed | None
     trials: int
     seconds: float
-    interrupted: bool = False
+    out_of_time: bool = False
+    stopped_by: KeyboardInterrupt | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody ended the study before it was done."""
+        return self.stopped_by is not None
 
 
 def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
     """Run a study to its recipe, or to the smallest budget that would do.
 
+    An interrupt ends it early: what was measured so far is written as provisional.
+
     Raises:
+        BadInput: Before the first trial, if the rules leave nothing to try.
         CannotRun: If the baseline shows that nothing can run here, or the environment gives out.
-        NoResult: If it was interrupted before anything within the budget was measured.
+        NoResult: If no finalist held in fresh processes.
     """
     start = time.monotonic()
     inspection = engine.inspect(
         InspectSpec(model=request.model, device=request.device), request.folder / "inspect"
     )
+    admission = Admission(
+        model=request.model,
+        device=request.device,
+        budget_bytes=request.budget_bytes,
+        software=request.fingerprint.software,
+    )
     space = build_space(inspection.choices, request.definition, request.pins)
+    refuse_pins(request.pins, admission)
+    space = ruled(space, admission)
     listener.planned(request, space)
     history = History(space=space, budget_bytes=request.budget_bytes)
     stop_at = None if request.time_s is None else start + request.time_s
     runner = Runner(
         engine=engine, request=request, listener=listener, history=history, stop_at=stop_at
     )
-    study = _Study(request=request, space=space, history=history, runner=runner)
-    winner, needed, interrupted = None, None, False
+    study = _Study(runner=runner, admission=admission)
+    winner, needed, stopped_by = None, None, None
     try:
         study.search()
         if history.feasible():
             winner = study.decide()
         elif not runner.time_is_up:
             listener.chapter("Nothing fits: measuring what would")
-            needed = find_needed(runner, history, study.admission)
-    except KeyboardInterrupt:
-        interrupted = True
-    best = next(iter(history.feasible()), None)
+            needed = find_needed(runner, history, admission)
+    except KeyboardInterrupt as interrupt:
+        stopped_by = interrupt
+    best = history.finalist()
     if winner is None and best is not None:
         winner = provisional_winner(best, history)
     seconds = time.monotonic() - start
@@ -93,7 +111,8 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
         needed=needed,
         trials=runner.count,
         seconds=seconds,
-        interrupted=interrupted,
+        out_of_time=runner.time_is_up,
+        stopped_by=stopped_by,
     )
 
 
@@ -106,21 +125,17 @@ def _status(winner: Winner | None) -> Literal["ok", "provisional", "none_fits"]:
 class _Study:
     """The parts of a study that share its objects."""
 
-    def __init__(
-        self, *, request: Request, space: Space, history: History, runner: Runner
-    ) -> None:
-        self._request = request
-        self._history = history
+    def __init__(self, *, runner: Runner, admission: Admission) -> None:
+        self._request = runner.request
+        self._history = runner.history
         self._runner = runner
         self._listener = runner.listener
-        self._proposals = Proposals(space, seed=request.seed, budget=request.trials)
-        self._chances: dict[str, int] = {}
-        self.admission = Admission(
-            model=request.model,
-            device=request.device,
-            budget_bytes=request.budget_bytes,
-            software=request.fingerprint.software,
+        self._admission = admission
+        self._proposals = Proposals(
+            self._history.space, seed=self._request.seed, budget=self._request.trials
         )
+        self._chances: dict[str, int] = {}
+        self._refusals = 0
 
     def search(self) -> None:
         """Try candidates until the trials, the time or the space run out."""
@@ -132,12 +147,16 @@ class _Study:
                 return
             if not self._try(proposal):
                 return
+            if self._refusals >= _MOST_REFUSALS:
+                self._listener.said(f"{self._refusals} candidates in a row were refused untried")
+                return
 
     def _try(self, proposal: Proposal) -> bool:
         """Run one proposal and tell it; false when the study's time ran out meanwhile."""
         candidate = proposal.candidate
         is_baseline = candidate == self._history.space.baseline
-        refusal = None if is_baseline else self.admission.refusal(candidate)
+        refusal = None if is_baseline else self._admission.refusal(candidate)
+        self._refusals = 0 if refusal is None else self._refusals + 1
         if refusal is not None:
             self._history.refuse(candidate, refusal)
             self._proposals.tell(proposal, None, 1.0)
@@ -149,12 +168,12 @@ class _Study:
         outcome = tried.outcome
         if outcome.status is Status.CANCELLED and self._runner.time_is_up:
             return False
-        if is_baseline:
-            self._check_baseline(outcome)
         if self._again(candidate_key(candidate), outcome):
             self._proposals.put_back(proposal)
-        else:
-            self._tell(proposal, tried)
+            return True
+        if is_baseline:
+            self._check_baseline(outcome)
+        self._tell(proposal, tried)
         return True
 
     def _tell(self, proposal: Proposal, tried: Tried) -> None:
@@ -168,7 +187,7 @@ class _Study:
         if not environment and not may_be_chance(outcome):
             return False
         self._chances[key] = self._chances.get(key, 0) + 1
-        if environment and self._chances[key] > _MOST_RETRIES:
+        if environment and self._chances[key] > MOST_RETRIES:
             raise CannotRun(
                 f"{outcome.status.sentence} {self._chances[key]} times: {outcome.message}",
                 hint=f"the logs are in {self._request.folder / 'trials'}",
@@ -178,18 +197,17 @@ class _Study:
     def _check_baseline(self, outcome: Outcome) -> None:
         """A baseline that fails for another reason than memory says that nothing will run."""
         memory = (Status.OUT_OF_VRAM, Status.OUT_OF_RAM, Status.OVER_BUDGET)
-        if outcome.status is Status.MEASURED or environment_failed(outcome):
+        if outcome.status is Status.MEASURED:
             return
         if outcome.status in memory:
             self._listener.said(
                 f"the baseline itself {outcome.status.sentence}: there is nothing to compare with"
             )
             return
-        if not may_be_chance(outcome):
-            raise CannotRun(
-                f"the baseline does not run: {outcome.status.sentence} ({outcome.message})",
-                hint=f"its log is in {self._request.folder / 'trials' / outcome.trial}",
-            )
+        raise CannotRun(
+            f"the baseline does not run: {outcome.status.sentence} ({outcome.message})",
+            hint=f"its log is in {self._request.folder / 'trials' / outcome.trial}",
+        )
 
     def _must_confirm_now(self) -> bool:
         """Whether the time left is only just enough to confirm."""
@@ -203,9 +221,8 @@ class _Study:
     def decide(self) -> Winner | None:
         """Confirm the finalist; if it fails, the next. ``None`` if there was no time."""
         self._listener.chapter("Confirmation")
-        failed: frozenset[str] = frozenset()
         for _ in range(_MOST_FINALISTS):
-            best = self._history.finalist(failed)
+            best = self._history.finalist()
             if best is None:
                 break
             finalist = best.candidate
@@ -218,12 +235,13 @@ class _Study:
                 return None
             if confirmed.failed is None:
                 return winner_of(confirmed, self._request)
-            failed |= {candidate_key(finalist)}
+            self._history.disprove(confirmed.failed)
             self._listener.said(
-                f"the finalist failed in a fresh process ({confirmed.failed.status.sentence}): "
-                "the next one is confirmed instead"
+                "the finalist failed in a fresh process "
+                f"({confirmed.failed.outcome.status.sentence}): the next one is confirmed instead"
             )
         raise NoResult(
-            f"none of the {len(failed)} fastest candidates held in fresh processes",
+            "no candidate held in fresh processes; the fastest were tried: "
+            f"{len(self._history.disproved)}",
             hint="leave more room: give a larger --vram",
         )

@@ -1,10 +1,15 @@
-"""Run one job in a cold process: ``python -m autotune.trial FOLDER [trial|inspect]``."""
+"""Run one job in a cold process: ``python -m autotune.trial FOLDER [trial|inspect [PARENT]]``."""
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
 import os
+import signal
 import sys
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
 
 
 def run_job(folder: Path, job: str) -> None:
@@ -19,7 +24,23 @@ def run_job(folder: Path, job: str) -> None:
         run_folder(folder)
 
 
+def die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent dies (Linux only)."""
+    process_control(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def process_control(option: int, value: int) -> None:
+    """Call prctl(2), where there is one."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value)
+
+
 if __name__ == "__main__":
+    faulthandler.enable()
+    if len(sys.argv) > 3:
+        die_with(int(sys.argv[3]))
     run_job(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "trial")
     sys.stdout.flush()
     sys.stderr.flush()

@@ -65,6 +65,8 @@ def caller(pipe: Any, workload: Workload) -> Callable[[int], Any]:
         "num_images_per_prompt": workload.batch if workload.frames is None else None,
         "num_videos_per_prompt": workload.batch if workload.frames is not None else None,
         "max_sequence_length": workload.max_sequence_length,
+        # The size is the workload's: PixArt and Sana would make another one and shrink it.
+        "use_resolution_binning": False,
         "output_type": "pt",
     }
     fixed = {name: value for name, value in wanted.items() if value is not None and name in known}

@@ -1,6 +1,7 @@
 """A process that imports once and forks a child per trial: ``python -m autotune.trial.zygote``.
 
-It reads one JSON command a line from standard input and answers one JSON event a line:
+It reads one JSON command a line from standard input and writes one JSON event a line to the
+descriptor it is given:
 
     {"do": "start", "id": …, "folder": …, "job": "trial" | "inspect"}  →  started, later ended
     {"do": "stop", "id": …}                                          →  TERM, then KILL the group
@@ -16,7 +17,6 @@ imports have touched a device driver, whose state a fork must not share (design 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import faulthandler
 import gc
 import json
@@ -30,12 +30,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from autotune.trial.__main__ import run_job
+from autotune.trial.__main__ import die_with, process_control, run_job
 from autotune.trial.wire import LOG
 
 #: How long a child may clean up after TERM (fault matrix, common machinery).
 _GRACE_S = 5.0
-_PR_SET_PDEATHSIG = 1
+#: How long killed strays may take to go.
+_STRAYS_S = 1.0
+_PR_SET_CHILD_SUBREAPER = 36
+_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
 #: Files whose being open means that a driver was touched.
 _DRIVER_FILES = ("/dev/nvidia", "/dev/kfd", "/dev/dri")
 
@@ -51,23 +54,29 @@ class _Child:
 class Zygote:
     """Forks, watches, ends and reaps children."""
 
-    def __init__(self, *, cold: bool) -> None:
+    def __init__(self, *, cold: bool, events: int) -> None:
         self._cold = cold
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(0, selectors.EVENT_READ)
         self._unread = b""
-        # Whatever a library prints must not end up among the events.
-        self._events = os.fdopen(os.dup(1), "w", buffering=1)
-        os.dup2(2, 1)
+        # Not standard output: whatever a library prints must not end up among the events.
+        os.set_inheritable(events, False)
+        self._events = os.fdopen(events, "w", buffering=1)
+        # What a trial leaves behind in another session comes to its next living ancestor.
+        process_control(_PR_SET_CHILD_SUBREAPER, 1)
 
     def serve(self, ready: dict[str, Any]) -> None:
-        """Answer commands until standard input closes."""
-        self._say("ready", **ready)
-        while self._step():
-            pass
-        for child in list(self._children.values()):
-            self._kill_group(child, signal.SIGKILL)
+        """Answer commands until standard input closes; whatever ends this ends the children."""
+        try:
+            self._say("ready", **ready)
+            while self._step():
+                pass
+        finally:
+            for child in self._children.values():
+                self._kill_group(child, signal.SIGKILL)
+            self._children.clear()
+            self._end_strays()
 
     def _step(self) -> bool:
         for key, _ in self._selector.select(self._next_kill()):
@@ -114,6 +123,7 @@ class Zygote:
         pid = os.fork()
         if pid == 0:
             self._selector.close()
+            self._events.close()
             _become_trial(folder, job, parent)
         return pid
 
@@ -125,6 +135,7 @@ class Zygote:
         self._selector.unregister(child.pidfd)
         os.close(child.pidfd)
         del self._children[child.pid]
+        self._end_strays()
         code = os.waitstatus_to_exitcode(status)
         self._say("ended", id=child.id, code=code)
 
@@ -136,6 +147,17 @@ class Zygote:
             if number is signal.SIGKILL:
                 os.kill(child.pid, number)
 
+    def _end_strays(self) -> None:
+        """Kill and reap what is a child of this process and not a trial."""
+        give_up_at = time.monotonic() + _STRAYS_S
+        while strays := _children_of_this_process() - self._children.keys():
+            for pid in strays:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, os.WNOHANG)
+            if time.monotonic() > give_up_at:
+                return  # the kernel holds them: nothing that could be done would end them
+            time.sleep(0.01)
+
     def _say(self, event: str, **facts: Any) -> None:
         self._events.write(json.dumps({"event": event, **facts}) + "\n")
         self._events.flush()
@@ -144,12 +166,21 @@ class Zygote:
 def _spawn(folder: Path, job: str) -> int:
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "autotune.trial", str(folder), job],
+            [sys.executable, "-m", "autotune.trial", str(folder), job, str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            # The one inheritable descriptor is the device lock, which a trial must hold (D5).
+            close_fds=False,
             start_new_session=True,
         ).pid
+
+
+def _children_of_this_process() -> set[int]:
+    try:
+        return {int(pid) for pid in _CHILDREN.read_text().split()}
+    except OSError:
+        return set()  # a kernel without this list: what the group kill missed is not found
 
 
 def _become_trial(folder: Path, job: str, parent: int) -> NoReturn:
@@ -157,7 +188,7 @@ def _become_trial(folder: Path, job: str, parent: int) -> NoReturn:
     code = 1
     try:
         os.setsid()
-        _die_with(parent)
+        die_with(parent)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -180,14 +211,6 @@ def _become_trial(folder: Path, job: str, parent: int) -> NoReturn:
             sys.stderr.flush()
         finally:
             os._exit(code)
-
-
-def _die_with(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent dies (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def _import_everything(pipeline: str) -> dict[str, Any]:
@@ -228,10 +251,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m autotune.trial.zygote")
     parser.add_argument("--pipeline", default="DiffusionPipeline")
     parser.add_argument("--cold", action="store_true")
+    parser.add_argument("--events", type=int, required=True, help="descriptor to write events to")
     arguments = parser.parse_args()
     # Ctrl-C belongs to the coordinator, which then ends the trial in an orderly way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    zygote = Zygote(cold=arguments.cold)
+    # TERM ends the trials too, not only this process.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    zygote = Zygote(cold=arguments.cold, events=arguments.events)
     ready = {} if arguments.cold else _import_everything(arguments.pipeline)
     zygote.serve(ready)
 

@@ -1,0 +1,211 @@
+"""Every lever keeps the contract of autotune.levers.base with real pipelines: one tester for all."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+
+from autotune.levers import BUILT_IN, load_levers
+from autotune.levers.base import Target
+from autotune.models.structure import Structure
+from autotune.records import Choice, Device, Evidence, Stage, Workload
+from autotune.trial import clock, generate, output
+from autotune.trial.memory import make_meter
+from tests.contract.lever_rows import ROWS, Row
+from tests.tiny import TINY
+from tests.trial.bench import CPU, tiny_model
+
+pytestmark = pytest.mark.trials
+
+#: What changes the order of additions in fp32 changes a picture by at most this (seen: 1.2e-5).
+_LOSSLESS = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """One generation and what the lever says of it."""
+
+    picture: Any
+    evidence: Evidence
+
+
+def row_name(value: object) -> str | None:
+    return f"{value.lever}-{value.workload.height}px" if isinstance(value, Row) else None
+
+
+def choices_of(row: Row, pipeline: str) -> dict[str, Choice]:
+    view = Structure(tiny_model(pipeline), row.workload)
+    return {choice.id: choice for choice in load_levers()[row.lever].choices(CPU, view)}
+
+
+def cases(*, available: bool) -> list[tuple[Row, str, str]]:
+    return [
+        (row, pipeline, choice)
+        for row in ROWS
+        for pipeline, accepted in row.accepts.items()
+        for choice in row.released.split()
+        if (choice in accepted.split()) is available
+    ]
+
+
+every_pair = pytest.mark.parametrize(
+    ("row", "pipeline"), [(row, name) for row in ROWS for name in TINY], ids=row_name
+)
+
+
+@cache
+def make(pipeline: str, workload: Workload, lever: str, choice: str, times: int = 1) -> Made:
+    """Build with every baseline but this choice, generate once watched, and ask the lever."""
+    import torch
+
+    torch.set_num_threads(1)
+    target = Target(model=tiny_model(pipeline), device=CPU, workload=workload)
+    tested = load_levers()[lever]
+    choices = {row.lever: row.baseline for row in ROWS} | {lever: choice}
+    with torch.inference_mode():
+        for _ in range(times - 1):
+            if tested.stage is Stage.LOAD:
+                tested.apply(target, choice)
+        generate.build_pipeline(target, choices)
+        for _ in range(times - 1):
+            if tested.stage is not Stage.LOAD:
+                tested.apply(target, choice)
+        with clock.observing(target, make_meter(CPU), lambda: None, lambda _: None) as seen:
+            result = generate.caller(target.pipe, workload)(0)
+        target.seen = seen.seen
+    picture = output.picture_of(result)
+    assert output.problem_of(picture, result) is None
+    assert picture.shape == (workload.batch, 3, workload.height, workload.width)
+    return Made(picture=picture.float(), evidence=tested.engaged(target, choice))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _global_backend() -> Iterator[None]:
+    """Setting a backend on a model sets one for the whole process (levers.md, A7)."""
+    yield
+    from diffusers.models.attention_dispatch import AttentionBackendName as Name
+    from diffusers.models.attention_dispatch import _AttentionBackendRegistry as Registry
+
+    Registry.set_active_backend(Name.NATIVE)
+
+
+def test_every_built_in_lever_has_a_row() -> None:
+    assert {row.lever for row in ROWS} == {name.replace("_", "-") for name in BUILT_IN}
+
+
+@every_pair
+def test_a_lever_offers_the_released_choices_and_one_baseline(row: Row, pipeline: str) -> None:
+    view = Structure(tiny_model(pipeline), row.workload)
+    found = load_levers()[row.lever].choices(CPU, view)
+    assert [choice.id for choice in found] == row.released.split()
+    assert {choice.lever for choice in found} == {row.lever}
+    assert all(choice.what for choice in found)
+    assert [choice.id for choice in found if choice.baseline] == [row.baseline]
+    assert {choice.id for choice in found if not choice.lossless} == set(row.changes)
+
+
+@every_pair
+def test_a_choice_is_available_or_says_why_not(row: Row, pipeline: str) -> None:
+    found = choices_of(row, pipeline)
+    reasons = {id: choice.unavailable for id, choice in found.items()}
+    assert {id for id, reason in reasons.items() if reason is None} == set(
+        row.accepts[pipeline].split()
+    )
+    for reason in filter(None, reasons.values()):
+        assert len(reason.split()) > 3, reason
+        assert reason == reason.strip().rstrip(".")
+        assert "\n" not in reason
+
+
+@pytest.mark.parametrize("lever", load_levers())
+@pytest.mark.parametrize(
+    ("kind", "capability"),
+    [("cuda", "7.5"), ("cuda", "9.0"), ("cuda", None), ("rocm", None), ("xpu", None)],
+)
+@pytest.mark.parametrize("pipeline", [None, "sd15", "flux"])
+def test_the_baseline_is_available_on_every_device(
+    lever: str, kind: Any, capability: str | None, pipeline: str | None
+) -> None:
+    device = Device(
+        kind=kind,
+        uuid="u",
+        name="n",
+        total_bytes=1,
+        free_bytes=1,
+        compute_capability=capability,
+    )
+    model = tiny_model(pipeline) if pipeline else None
+    view = Structure(model, model.workload) if model else None
+    found = load_levers()[lever].choices(device, view)
+    assert [choice.unavailable for choice in found if choice.baseline] == [None]
+    assert len({choice.id for choice in found}) == len(found)
+
+
+@pytest.mark.parametrize(("row", "pipeline", "choice"), cases(available=True), ids=row_name)
+def test_an_available_choice_takes_effect_and_keeps_the_picture(
+    row: Row, pipeline: str, choice: str
+) -> None:
+    made = make(pipeline, row.workload, row.lever, choice)
+    assert made.evidence.engaged, made.evidence.detail
+    assert made.evidence.detail
+    plain = make(pipeline, row.workload, row.lever, row.baseline).picture
+    difference = (made.picture - plain).abs()
+    if choice in row.changes:
+        assert 0 < float(difference.mean()) < row.changes[choice]
+    else:
+        assert float(difference.max()) < _LOSSLESS
+
+
+@pytest.mark.parametrize(("row", "pipeline", "choice"), cases(available=True), ids=row_name)
+def test_applying_a_choice_twice_equals_applying_it_once(
+    row: Row, pipeline: str, choice: str
+) -> None:
+    once = make(pipeline, row.workload, row.lever, choice)
+    twice = make(pipeline, row.workload, row.lever, choice, times=2)
+    assert twice.evidence == once.evidence
+    assert bool((twice.picture == once.picture).all())
+
+
+@pytest.mark.parametrize(("row", "pipeline", "choice"), cases(available=False), ids=row_name)
+def test_an_unavailable_choice_that_is_set_anyway_is_noticed(
+    row: Row, pipeline: str, choice: str
+) -> None:
+    try:
+        made = make(pipeline, row.workload, row.lever, choice)
+    except (AttributeError, NotImplementedError, RuntimeError, ValueError):
+        return
+    assert not made.evidence.engaged, made.evidence.detail
+
+
+def test_an_attention_backend_that_a_unet_ignores_is_not_engaged() -> None:
+    row = next(row for row in ROWS if row.lever == "attention")
+    made = make("sd15", row.workload, "attention", "native-flash")
+    assert made.evidence == Evidence(
+        engaged=False, detail="processors use: torch (they take no backend)"
+    )
+
+
+@pytest.mark.parametrize("name", load_levers())
+def test_a_lever_is_named_in_its_docstring_and_imports_no_sibling_and_nothing_heavy(
+    name: str,
+) -> None:
+    module: Any = load_levers()[name]
+    assert name in (module.__doc__ or "").splitlines()[0]
+    tree = ast.parse(inspect.getsource(module))
+    everywhere = {target for node in ast.walk(tree) for target in _imported(node)}
+    siblings = {f"autotune.levers.{sibling}" for sibling in BUILT_IN} | {"autotune.levers"}
+    assert not everywhere & siblings
+    on_top = {target.split(".")[0] for node in tree.body for target in _imported(node)}
+    assert not on_top & {"torch", "diffusers", "transformers"}
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or "", *(f"{node.module}.{one.name}" for one in node.names)]
+    return [one.name for one in node.names] if isinstance(node, ast.Import) else []

@@ -1,0 +1,91 @@
+"""One autotune at a time on a device, and whoever comes second is told who was first."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from autotune.engine.device_lock import DeviceLock
+from autotune.errors import CannotRun
+from tests.trial.bench import CPU
+
+DEVICE = CPU.but(uuid="GPU-1/../2 \u00e4")
+
+
+def test_the_second_is_refused_and_told_who_holds_the_device() -> None:
+    first = DeviceLock(DEVICE, wait=False)
+    with pytest.raises(CannotRun) as raised:
+        DeviceLock(DEVICE, wait=False)
+    assert raised.value.message == (
+        f"a CPU is in use by another autotune (process {os.getpid()})"
+    )
+    assert "--no-wait" in str(raised.value.hint)
+    first.release()
+    DeviceLock(DEVICE, wait=False).release()
+
+
+def test_another_device_is_free() -> None:
+    first = DeviceLock(DEVICE, wait=False)
+    DeviceLock(DEVICE.but(uuid="GPU-3"), wait=False).release()
+    first.release()
+
+
+def test_who_waits_says_so_once_and_gets_the_device() -> None:
+    first = DeviceLock(DEVICE, wait=False)
+    said: list[str] = []
+    timer = threading.Timer(1.2, first.release)
+    timer.start()
+    start = time.monotonic()
+    second = DeviceLock(DEVICE, wait=True, waiting=said.append)
+    assert time.monotonic() - start > 1
+    assert said == [
+        f"a CPU is in use by another autotune (process {os.getpid()}); waiting until it is free"
+    ]
+    second.release()
+    timer.join()
+
+
+def test_a_child_that_inherited_it_keeps_the_device_until_it_ends() -> None:
+    lock = DeviceLock(DEVICE, wait=False)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.descriptor,)
+    )
+    stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    lock.release()
+    with pytest.raises(CannotRun):
+        DeviceLock(DEVICE, wait=False)
+    child.communicate(b"\n")
+    # Who was not given it does not hold it.
+    DeviceLock(DEVICE, wait=False).release()
+    stranger.communicate(b"\n")
+
+
+def test_releasing_twice_releases_nobody_elses_descriptor() -> None:
+    lock = DeviceLock(DEVICE, wait=False)
+    lock.release()
+    other = os.open(os.devnull, os.O_RDONLY)
+    lock.release()
+    os.fstat(other)
+    os.close(other)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"pid": ', b"[" * 100_000, b"7"])
+def test_a_lock_file_of_garbage_still_locks(content: bytes) -> None:
+    lock = DeviceLock(DEVICE, wait=False)
+    lock.path.write_bytes(content)
+    with pytest.raises(CannotRun, match="in use by another autotune$"):
+        DeviceLock(DEVICE, wait=False)
+    lock.release()
+
+
+def test_the_file_of_the_lock_stays_in_its_folder() -> None:
+    lock = DeviceLock(DEVICE, wait=False)
+    assert lock.path.parent == Path(os.environ["AUTOTUNE_CACHE"]) / "locks"
+    assert lock.path.stat().st_mode & 0o777 == 0o600
+    lock.release()

@@ -1,0 +1,151 @@
+"""However a trial's process ends, its kind is known, nothing survives it and the next one runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autotune.engine.local import LocalEngine
+from autotune.records import Status
+from autotune.trial.wire import OUTCOME, read_outcome
+from tests.engine.driving import follow, run, start_hanging, trial_processes, wait_until
+from tests.stubs.chaos.chaos_lever import FLOOD_BYTES
+from tests.trial.bench import trial_spec
+
+pytestmark = pytest.mark.trials
+
+Folder = Callable[[], Path]
+forked_only = pytest.mark.parametrize("engine", ["forked"], indirect=True)
+forked_and_cold = pytest.mark.parametrize("engine", ["forked", "cold"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_survives(request: pytest.FixtureRequest, engine: LocalEngine) -> object:
+    """After each test only the zygote is left."""
+    yield
+    mark = request.node.callspec.params["engine"]
+    assert trial_processes(mark) == []
+
+
+@forked_only
+@pytest.mark.parametrize(
+    ("fault", "status", "stage", "message"),
+    [
+        ("segfault", Status.CRASHED, "load", "ended by signal 11"),
+        ("segfault-in-warmup", Status.CRASHED, "warmup", "ended by signal 11"),
+        ("segfault-in-sample", Status.CRASHED, "sample", "ended by signal 11"),
+        ("abort", Status.CRASHED, "load", "ended by signal 6"),
+        ("exit", Status.PROTOCOL_ERROR, "load", "exit status 0 without an outcome"),
+        ("sys-exit", Status.PROTOCOL_ERROR, "load", "exit status 1 without an outcome: SystemExit: 3"),
+        ("garbage-outcome", Status.PROTOCOL_ERROR, "load", "exit status 0 without an outcome"),
+        ("folder-removal", Status.PROTOCOL_ERROR, "start", "exit status 0 without an outcome"),
+        ("garbage-progress", Status.MEASURED, "done", ""),
+        ("stray", Status.MEASURED, "done", ""),
+        ("flood", Status.MEASURED, "done", ""),
+    ],
+)
+def test_a_trial_that_ends_itself_has_an_outcome_that_says_how(
+    engine: LocalEngine, folder: Folder, fault: str, status: Status, stage: str, message: str
+) -> None:
+    place = folder()
+    _, outcome = run(engine, trial_spec(choices={"chaos": fault}), place)
+    assert (outcome.status, outcome.stage) == (status, stage)
+    assert message in outcome.message
+    assert read_outcome(place, "t") == outcome
+    if fault == "flood":
+        assert (place / "log.txt").stat().st_size > FLOOD_BYTES
+
+
+@forked_only
+def test_the_next_trial_after_a_crash_is_measured(engine: LocalEngine, folder: Folder) -> None:
+    _, outcome = run(engine, trial_spec(choices={"chaos": "segfault"}), folder())
+    assert outcome.status is Status.CRASHED
+    _, outcome = run(engine, trial_spec("u"), folder())
+    assert (outcome.trial, outcome.status) == ("u", Status.MEASURED)
+
+
+@forked_and_cold
+def test_a_crash_leaves_its_stack_in_the_log(engine: LocalEngine, folder: Folder) -> None:
+    place = folder()
+    _, outcome = run(engine, trial_spec(choices={"chaos": "segfault"}), place)
+    assert outcome.message == "ended by signal 11: Fatal Python error: Segmentation fault"
+    assert "in _segfault" in (place / "log.txt").read_text()
+
+
+@forked_only
+def test_a_cancelled_trial_ends_at_once_and_says_so(engine: LocalEngine, folder: Folder) -> None:
+    start_hanging(engine, trial_spec(choices={"chaos": "hang"}), folder())
+    start = time.monotonic()
+    engine.cancel("t")
+    _, outcome = follow(engine, "t")
+    assert (outcome.status, outcome.stage) == (Status.CANCELLED, "load")
+    assert time.monotonic() - start < 2
+
+
+@forked_only
+def test_a_hang_that_obeys_is_ended_at_its_deadline(engine: LocalEngine, folder: Folder) -> None:
+    start = time.monotonic()
+    spec = trial_spec(choices={"chaos": "hang"}, deadline_s=3.0)
+    _, outcome = run(engine, spec, folder())
+    assert (outcome.status, outcome.stage) == (Status.HUNG, "load")
+    assert outcome.message == "still running after 3 s"
+    assert 3.0 < time.monotonic() - start < 5.0
+
+
+@forked_only
+def test_a_hang_that_ignores_term_is_killed_with_all_it_started(
+    engine: LocalEngine, folder: Folder
+) -> None:
+    start = time.monotonic()
+    spec = trial_spec(choices={"chaos": "stubborn-hang"}, deadline_s=3.0)
+    start_hanging(engine, spec, folder())
+    assert "sleep" in {process.name() for process in trial_processes("forked")}
+    _, outcome = follow(engine, "t")
+    assert outcome.status is Status.HUNG
+    # Five seconds to clean up, then KILL.
+    assert 8.0 < time.monotonic() - start < 10.0
+
+
+@forked_and_cold
+def test_a_trial_killed_from_outside_is_not_called_a_crash_or_out_of_memory(
+    engine: LocalEngine, folder: Folder, request: pytest.FixtureRequest
+) -> None:
+    mark = request.node.callspec.params["engine"]
+    start_hanging(engine, trial_spec(choices={"chaos": "stubborn-hang"}), folder())
+    process = next(one for one in trial_processes(mark) if one.name() != "sleep")
+    assert process.environ()["HF_HUB_OFFLINE"] == "1"
+    assert "HF_TOKEN" not in process.environ()
+    assert os.getsid(process.pid) == os.getpgid(process.pid) == process.pid
+    # It holds the device itself, should it ever outlive the coordinator.
+    lock = Path(os.environ["AUTOTUNE_CACHE"]) / "locks" / f"{mark}.lock"
+    assert str(lock) in {file.path for file in process.open_files()}
+    process.send_signal(signal.SIGKILL)
+    _, outcome = follow(engine, "t")
+    assert (outcome.status, outcome.stage) == (Status.KILLED, "load")
+
+
+@forked_only
+def test_a_trial_cannot_reach_the_zygote(engine: LocalEngine, folder: Folder) -> None:
+    start_hanging(engine, trial_spec(choices={"chaos": "hang"}), folder())
+    (process,) = trial_processes("forked")
+    open_now = {os.readlink(link) for link in Path(f"/proc/{process.pid}/fd").iterdir()}
+    assert not {target for target in open_now if target.startswith("pipe:")}
+    engine.cancel("t")
+    follow(engine, "t")
+
+
+@forked_only
+def test_an_outcome_that_was_written_before_the_end_counts(
+    engine: LocalEngine, folder: Folder
+) -> None:
+    place = folder()
+    engine.submit(trial_spec(), place)
+    wait_until((place / OUTCOME).exists, 30)
+    engine.cancel("t")
+    _, outcome = follow(engine, "t")
+    assert outcome.status is Status.MEASURED

@@ -1,0 +1,158 @@
+"""Confirmation: in turns, under the budget, and whose fault a failure is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autotune.errors import CannotRun
+from autotune.records import Candidate, Outcome, Status, TrialSpec
+from autotune.search.confirm import MOST_PAIRS, PAIRS, Confirmed, confirm
+from autotune.search.history import History
+from autotune.search.listener import Silence
+from autotune.search.runner import Runner
+from autotune.stats.compare import Verdict
+from tests.search.factory import BASELINE, make_choices, make_request, make_space
+from tests.search.table_engine import Answer, TableEngine, World, failed, measured
+
+FAST: Candidate = {**BASELINE, "dtype": "fp16"}
+WORLD = World(effects={"dtype=fp16": (0.5, 0.5)}, noise=0.01)
+
+
+def runner_for(answer: Answer, folder: Path, stop_at: float | None = None) -> Runner:
+    request = make_request(folder)
+    return Runner(
+        engine=TableEngine(choices=make_choices(), answer=answer),
+        request=request,
+        listener=Silence(),
+        history=History(space=make_space(), budget_bytes=request.budget_bytes),
+        stop_at=stop_at,
+    )
+
+
+def engine_of(runner: Runner) -> TableEngine:
+    assert isinstance(runner.engine, TableEngine)
+    return runner.engine
+
+
+def run(answer: Answer, folder: Path, finalist: Candidate = FAST) -> tuple[Confirmed, TableEngine]:
+    runner = runner_for(answer, folder)
+    return confirm(runner, finalist, BASELINE), engine_of(runner)
+
+
+def nth(which: int, candidate: Candidate, instead: Callable[[TrialSpec], Outcome]) -> Answer:
+    """WORLD, but the n-th process of a candidate ends otherwise."""
+    seen = 0
+
+    def answer(spec: TrialSpec) -> Outcome:
+        nonlocal seen
+        seen += dict(spec.choices) == candidate
+        hit = dict(spec.choices) == candidate and seen == which
+        return instead(spec) if hit else WORLD(spec)
+
+    return answer
+
+
+def fails(status: Status) -> Callable[[TrialSpec], Outcome]:
+    return lambda spec: failed(spec.trial, status)
+
+
+def test_a_clear_difference_takes_four_processes_a_side_in_turns(tmp_path: Path) -> None:
+    confirmed, engine = run(WORLD, tmp_path)
+    assert confirmed.compared is not None
+    assert confirmed.compared.verdict is Verdict.FASTER
+    assert confirmed.compared.ratio == pytest.approx(2.0, rel=0.1)
+    order = [dict(spec.choices)["dtype"] for spec in engine.specs]
+    assert len(order) == 2 * PAIRS
+    pairs = [set(order[at : at + 2]) for at in range(0, len(order), 2)]
+    assert pairs == [{"fp16", "bf16"}] * PAIRS
+    assert order[::2] != ["fp16"] * PAIRS  # drawn: neither side always goes first
+    assert order[::2] != ["bf16"] * PAIRS
+
+
+def test_the_finalist_runs_under_the_budget_and_the_baseline_without(tmp_path: Path) -> None:
+    _, engine = run(WORLD, tmp_path)
+    for spec in engine.specs:
+        assert spec.purpose == "confirm"
+        assert (spec.budget_bytes is None) == (dict(spec.choices) == BASELINE)
+
+
+def test_more_pairs_are_run_where_four_cannot_say_and_never_more_than_six(tmp_path: Path) -> None:
+    confirmed, engine = run(World(noise=0.2), tmp_path)
+    assert confirmed.compared is not None
+    assert confirmed.compared.verdict is Verdict.CANNOT_SAY
+    assert len(engine.specs) == 2 * MOST_PAIRS
+
+
+def test_a_finalist_that_is_the_baseline_is_run_alone_under_the_budget(tmp_path: Path) -> None:
+    confirmed, engine = run(WORLD, tmp_path, finalist=BASELINE)
+    assert confirmed.is_baseline
+    assert confirmed.compared is None
+    assert len(engine.specs) == PAIRS
+    assert {spec.budget_bytes for spec in engine.specs} == {120_000_000}
+
+
+@pytest.mark.parametrize(
+    "status", [Status.OVER_BUDGET, Status.UNSUPPORTED, Status.BAD_OUTPUT, Status.TOO_SLOW]
+)
+def test_a_finalist_that_fails_once_has_failed(tmp_path: Path, status: Status) -> None:
+    confirmed, _ = run(nth(3, FAST, fails(status)), tmp_path)
+    assert confirmed.failed is not None
+    assert confirmed.failed.outcome.status is status
+    assert confirmed.failed.candidate == FAST
+    assert not confirmed.cut_short
+
+
+def test_a_peak_above_the_budget_fails_although_the_engine_did_not_enforce_it(
+    tmp_path: Path,
+) -> None:
+    def large(spec: TrialSpec) -> Outcome:
+        return measured(spec.but(budget_bytes=None), (0.5, 0.5), 130_000_000)
+
+    confirmed, _ = run(nth(2, FAST, large), tmp_path)
+    assert confirmed.failed is not None
+    assert confirmed.failed.outcome.status is Status.OVER_BUDGET
+
+
+def test_a_crash_gets_a_second_chance_and_no_third(tmp_path: Path) -> None:
+    confirmed, engine = run(nth(2, FAST, fails(Status.CRASHED)), tmp_path)
+    assert confirmed.failed is None
+    assert len(engine.specs) == 2 * PAIRS + 1
+
+    def crashes(spec: TrialSpec) -> Outcome:
+        return failed(spec.trial, Status.CRASHED) if spec.budget_bytes else WORLD(spec)
+
+    confirmed, _ = run(crashes, tmp_path)
+    assert confirmed.failed is not None
+    assert confirmed.failed.outcome.status is Status.CRASHED
+
+
+def test_a_process_that_the_environment_ended_is_run_again(tmp_path: Path) -> None:
+    confirmed, engine = run(nth(2, FAST, fails(Status.KILLED)), tmp_path)
+    assert confirmed.compared is not None
+    assert confirmed.compared.verdict is Verdict.FASTER
+    assert len(engine.specs) == 2 * PAIRS + 1
+
+
+def test_an_environment_that_keeps_failing_ends_the_study(tmp_path: Path) -> None:
+    with pytest.raises(CannotRun, match="no space left on the disk 3 times"):
+        run(fails(Status.DISK_FULL), tmp_path)
+
+
+def test_a_baseline_that_breaks_is_not_the_finalists_fault(tmp_path: Path) -> None:
+    confirmed, engine = run(nth(2, BASELINE, fails(Status.OUT_OF_RAM)), tmp_path)
+    assert confirmed.failed is None
+    assert confirmed.baseline is None
+    assert confirmed.compared is None
+    assert len(confirmed.finalist.outcomes) == PAIRS
+    assert len(engine.tried("confirm")) == PAIRS + 2
+
+
+def test_without_time_nothing_more_is_started(tmp_path: Path) -> None:
+    runner = runner_for(WORLD, tmp_path, stop_at=0.0)
+    confirmed = confirm(runner, FAST, BASELINE)
+    assert confirmed.cut_short
+    assert confirmed.failed is None
+    assert engine_of(runner).specs == []

@@ -1,0 +1,151 @@
+"""Search-space files: what is shipped is valid, what is wrong is refused in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autotune.errors import BadInput
+from autotune.levers import load_levers
+from autotune.models.catalog import load_catalog
+from autotune.search.definition import (
+    load_definition,
+    read_definition,
+    shipped_folder,
+    shipped_names,
+)
+from autotune.search.space import build_space
+from tests.search.factory import make_device
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_every_shipped_file_names_only_levers_and_choices_that_exist(name: str) -> None:
+    definition = read_definition(shipped_folder() / f"{name}.toml")
+    device = make_device()
+    choices = [one for lever in load_levers().values() for one in lever.choices(device, None)]
+    space = build_space(choices, definition, {})
+    assert definition.about
+    assert set(definition.levers) <= set(space.levers)
+
+
+def test_the_default_space_has_an_entry_for_every_built_in_lever() -> None:
+    definition = read_definition(shipped_folder() / "default.toml")
+    assert set(definition.levers) == set(load_levers())
+
+
+def test_every_family_file_belongs_to_a_family_of_the_catalogue() -> None:
+    families = {entry.family for entry in load_catalog().entries}
+    assert set(shipped_names()) - {"default", "lossless"} <= families
+
+
+def test_the_familys_file_overlays_the_default_and_the_asked_one_overlays_both(
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('[levers]\ndtype = ["fp16"]\n')
+    default, flux = load_definition(None), load_definition("flux")
+    asked = load_definition("flux", str(own))
+    assert default.levers["dtype"] == ("fp32", "bf16", "fp16")
+    assert flux.levers["dtype"] == ("bf16",)
+    assert asked.levers["dtype"] == ("fp16",)
+    assert flux.levers["attention"] == asked.levers["attention"] == default.levers["attention"]
+
+
+def test_lossless_leaves_dtype_and_tiles_alone() -> None:
+    definition = load_definition("demo", "lossless")
+    assert definition.levers["dtype"] == "baseline"
+    assert definition.levers["vae-tiling"] == "baseline"
+    assert definition.levers["attention"] == "all"
+
+
+def test_an_unknown_shipped_space_lists_those_there_are() -> None:
+    with pytest.raises(BadInput, match="no search space 'losless'") as caught:
+        load_definition(None, "losless")
+    assert "lossless" in str(caught.value.hint)
+
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "unknown key": (b'lever = "all"', "lever: extra inputs"),
+    "unknown format": (b"format = 2", "format: input should be 1"),
+    "levers is a list": (b"levers = [1]", "levers: input should be a"),
+    "levers is text": (b'levers = "all"', "levers: input should be a"),
+    "empty list": (b"[levers]\ndtype = []", "levers.dtype is an empty list"),
+    "duplicate": (b'[levers]\ndtype = ["fp32", "fp32"]', "levers.dtype names 'fp32' twice"),
+    "number for a choice": (b"[levers]\ndtype = [16]", "levers.dtype: 16 is not a choice id"),
+    "list for a choice": (b'[levers]\ndtype = [["fp16"]]', "is not a choice id"),
+    "number for a lever": (b"[levers]\ndtype = 16", "levers.dtype: input should be"),
+    "another word": (b'[levers]\ndtype = "some"', "levers.dtype: input should be"),
+    "true": (b"[levers]\ndtype = true", "levers.dtype: input should be"),
+    "nan": (b"[levers]\ndtype = nan", "levers.dtype: input should be"),
+    "date": (b"[levers]\ndtype = 2026-01-02", "levers.dtype: input should be"),
+    "table": (b'[levers.dtype]\nfp16 = "yes"', "levers.dtype: input should be"),
+    "about is a number": (b"about = 3", "about: input should be a valid string"),
+    "duplicate key": (b'[levers]\na = "all"\na = "all"', "is not a TOML file"),
+    "not UTF-8": (b'about = "\xff"', "is not a TOML file: 'utf-8' codec"),
+    "byte order mark": (b'\xef\xbb\xbfabout = ""', "is not a TOML file"),
+    "UTF-16": ('about = ""'.encode("utf-16"), "is not a TOML file"),
+    "NUL": (b"about = \0", "is not a TOML file"),
+    "JSON": (b'{"levers": {}}', "is not a TOML file"),
+    "nested too deeply": (b"a = " + b"[" * 20_000, "nested too deeply"),
+    "digits beyond number": (b"format = " + b"9" * 5000, "is not a TOML file"),
+    "huge": (b"#" * 70_000, "is larger than 64 KiB"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), BAD.values(), ids=BAD)
+def test_a_file_that_is_wrong_is_refused_naming_file_and_place(
+    tmp_path: Path, data: bytes, message: str
+) -> None:
+    path = tmp_path / "space.toml"
+    path.write_bytes(data)
+    with pytest.raises(BadInput) as caught:
+        read_definition(path)
+    assert message in caught.value.message
+    assert "space.toml" in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+    assert len(caught.value.message) < 400
+
+
+def test_a_key_with_a_line_break_stays_on_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "space.toml"
+    path.write_text('[levers]\n"a\\nb\\u001b[31m" = []\n')
+    with pytest.raises(BadInput) as caught:
+        read_definition(path)
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "folder.toml", "x\0.toml"])
+def test_what_is_not_a_readable_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(BadInput):
+        load_definition(None, str(tmp_path / name))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=300),
+        st.text(alphabet='[]{}="\\.,\n\t #levrsdtypfomab0123456789', max_size=200).map(str.encode),
+        st.recursive(
+            st.sampled_from([b'"fp32"', b"1", b"nan", b"true", b"[]", b"2026-01-02"]),
+            lambda inner: st.lists(inner).map(lambda parts: b"[" + b",".join(parts) + b"]"),
+        ).map(lambda value: b"[levers]\ndtype = " + value),
+    )
+)
+def test_whatever_the_bytes_are_they_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzzed.toml"
+    path.write_bytes(data)
+    message, levers = "", {}
+    try:
+        levers = dict(read_definition(path).levers)
+    except BadInput as refused:
+        message = refused.message
+    assert message.isprintable()
+    for wanted in levers.values():
+        assert wanted in ("all", "baseline") or all(isinstance(id, str) for id in wanted)

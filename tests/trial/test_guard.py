@@ -1,0 +1,125 @@
+"""Limits around a trial bind inside its process only, and failures are called by their names."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from autotune.records import Status
+from autotune.trial.guard import GaveUp, classify, give_up_after
+from tests.trial.bench import ROOT
+
+GIB = 1 << 30
+
+
+def torch_oom() -> BaseException:
+    import torch
+
+    return torch.OutOfMemoryError("CUDA out of memory")
+
+
+ALLOCATOR = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+WITHOUT_BUDGET = [
+    (torch_oom(), Status.OUT_OF_VRAM),
+    (MemoryError(), Status.OUT_OF_RAM),
+    (RuntimeError(ALLOCATOR), Status.OUT_OF_RAM),
+    (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), Status.OUT_OF_RAM),
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), Status.OUT_OF_RAM),
+    (GaveUp("a generation took more than 1 s"), Status.TOO_SLOW),
+    (OSError(errno.ENOSPC, "No space left on device"), Status.DISK_FULL),
+    (OSError(errno.EDQUOT, "Disk quota exceeded"), Status.DISK_FULL),
+    (KeyboardInterrupt(), Status.CANCELLED),
+    (RuntimeError("mat1 and mat2 must have the same dtype"), Status.UNSUPPORTED),
+    (ValueError("cannot allocate memory"), Status.UNSUPPORTED),
+    (NotImplementedError(), Status.UNSUPPORTED),
+    (ImportError("no xformers"), Status.UNSUPPORTED),
+    (OSError(errno.ENOENT, "no such file"), Status.UNSUPPORTED),
+]
+
+
+@pytest.mark.parametrize(("error", "status"), WITHOUT_BUDGET, ids=repr)
+def test_a_failure_is_called_by_its_name(error: BaseException, status: Status) -> None:
+    assert classify(error, budget_bytes=None, stage="warmup") is status
+
+
+@pytest.mark.parametrize(("error", "status"), WITHOUT_BUDGET, ids=repr)
+def test_under_a_budget_running_out_of_memory_means_over_budget(
+    error: BaseException, status: Status
+) -> None:
+    no_memory = status in (Status.OUT_OF_VRAM, Status.OUT_OF_RAM)
+    expected = Status.OVER_BUDGET if no_memory else status
+    assert classify(error, budget_bytes=GIB, stage="sample") is expected
+
+
+def test_what_fails_before_the_candidate_is_touched_is_our_fault() -> None:
+    assert classify(RuntimeError("x"), budget_bytes=None, stage="start") is Status.INTERNAL
+    assert classify(RuntimeError("x"), budget_bytes=None, stage="load") is Status.UNSUPPORTED
+
+
+def test_a_block_that_takes_too_long_is_left() -> None:
+    start = time.monotonic()
+    with pytest.raises(GaveUp, match=r"more than 0\.1 s"), give_up_after(0.1):
+        time.sleep(10)
+    assert time.monotonic() - start < 2
+
+
+def test_giving_up_is_not_swallowed_by_what_swallows_exceptions() -> None:
+    def library() -> None:
+        try:
+            time.sleep(10)
+        except Exception:
+            pytest.fail("a library could swallow it")
+
+    with pytest.raises(GaveUp), give_up_after(0.05):
+        library()
+
+
+def test_a_block_that_ends_in_time_leaves_no_alarm_and_the_old_handler() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    with give_up_after(0.2):
+        assert signal.getsignal(signal.SIGALRM) is not before
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    with pytest.raises(ValueError, match="boom"), give_up_after(0.2):
+        raise ValueError("boom")
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+OVERRUN = """
+import json, resource, torch
+from autotune.trial.guard import classify, enforce_budget
+from tests.trial.bench import CPU
+torch.set_num_threads(1)
+enforce_budget(CPU, {budget}, 1)
+kept = torch.ones({fits}, dtype=torch.uint8)
+try:
+    torch.ones({too_much}, dtype=torch.uint8)
+    found = "nothing was raised"
+except Exception as error:
+    found = [type(error).__name__, classify(error, budget_bytes={budget}, stage="sample")]
+print(json.dumps(found))
+"""
+
+
+def test_an_overrun_raises_in_that_process_and_only_there() -> None:
+    own_limit = resource.getrlimit(resource.RLIMIT_DATA)
+    code = OVERRUN.format(budget=200 << 20, fits=150 << 20, too_much=400 << 20)
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(found.stdout) == ["RuntimeError", "over_budget"]
+    assert resource.getrlimit(resource.RLIMIT_DATA) == own_limit
+    assert len(b"x" * (400 << 20)) == 400 << 20
