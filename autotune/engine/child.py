@@ -26,6 +26,9 @@ _ALLOWED_PREFIXES = (
     "AUTOTUNE_", "OMP_", "MKL_", "KMP_", "GOMP_", "PYTORCH_", "TORCH", "XDG_", "LC_", "NVIDIA_",
     "HSA_", "ROCR_", "MALLOC_", "LD_PRELOAD", "COVERAGE_",
 )  # fmt: skip
+#: What the names of secrets hold, whoever they belong to.
+_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def child_environment(device: Device, caller: Mapping[str, str]) -> dict[str, str]:
@@ -33,14 +36,17 @@ def child_environment(device: Device, caller: Mapping[str, str]) -> dict[str, st
     kept = {
         name: value
         for name, value in caller.items()
-        if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)
+        if (name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES))
+        and not any(word in name for word in _SECRET_WORDS)
     }
-    visible = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES"}
-    if device.kind in visible:
-        kept[visible[device.kind]] = device.uuid
-    elif device.kind == "cpu":
-        kept["CUDA_VISIBLE_DEVICES"] = ""
+    if device.kind in ("cuda", "cpu"):
+        kept[VISIBLE] = device.uuid if device.kind == "cuda" else ""
+    package = Path(__file__).resolve().parent.parent.parent
+    if package.name not in ("site-packages", "dist-packages"):  # a checkout that is not installed
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), kept.get("PYTHONPATH")]))
     return kept | {
+        # A file in the current folder must not take the place of a library.
+        "PYTHONSAFEPATH": "1",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -64,8 +70,12 @@ class Zygote:
         os.set_blocking(receiving, False)
         command = [sys.executable, "-m", "autotune.trial.zygote", "--pipeline", pipeline]
         command += ["--events", str(sending)]
+        environment = child_environment(device, os.environ)
         if cold:
             command.append("--cold")
+        elif device.kind == "cuda":
+            command += ["--visible", environment[VISIBLE]]
+            environment[VISIBLE] = ""
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
@@ -73,7 +83,7 @@ class Zygote:
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=output,
-                    env=child_environment(device, os.environ),
+                    env=environment,
                     pass_fds=(*inherit, sending),
                     start_new_session=True,
                 )

@@ -74,5 +74,5 @@ class DeviceLock:
 def _holder(path: Path) -> str:
     try:
         return f" (process {json.loads(path.read_bytes()[:1000])['pid']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""

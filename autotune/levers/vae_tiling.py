@@ -86,6 +86,9 @@ def _problem(view: ModelView, share: float) -> str | None:
         return f"{kind} cannot decode in tiles"
     if not hasattr(vae, "tile_sample_min_size") and not hasattr(vae, "tile_sample_min_width"):
         return f"{kind} does not let the tile size be set"
+    if hasattr(vae, "tile_overlap_factor_height"):
+        # CogVideoX overlaps by 1/6 and 1/5: tiles of other sizes make a picture of another size.
+        return f"{kind} makes whole pictures only with its own tile size"
     side = min(view.workload.height, view.workload.width)
     if side * share < _SMALLEST_LATENT_TILE * _scale(vae):
         return f"tiles of {side * share:.0f} pixels would be mostly overlap"

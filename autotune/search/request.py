@@ -12,7 +12,7 @@ from autotune.search.definition import Definition
 #: Half of the 20 to 40 minutes users will pay on a GPU (numbers.md F4), one minute on the demo.
 DEFAULT_TRIALS = 12
 SCREEN = Effort(name="screen", warmups=2, samples=3)
-CONFIRM = Effort(name="confirm", warmups=1, samples=2)
+CONFIRM = Effort(name="confirm", warmups=2, samples=2)
 SIZE = Effort(name="size", warmups=1, samples=1)
 
 

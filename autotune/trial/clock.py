@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from autotune.levers.base import Seen, Target
 from autotune.records import Device
 from autotune.trial.memory import Meter
+from autotune.trial.torch_names import is_accelerator, torch_module
 
 Result = TypeVar("Result")
 
@@ -26,7 +27,7 @@ def synchronizer(device: Device) -> Callable[[], None]:
         return lambda: None
     import torch
 
-    module: Any = torch.get_device_module("cuda" if device.kind == "rocm" else device.kind)
+    module: Any = torch_module(device) if is_accelerator(device) else torch.mps
     return lambda: module.synchronize()
 
 

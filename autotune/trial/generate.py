@@ -8,12 +8,8 @@ from typing import Any
 
 from autotune.levers import load_levers
 from autotune.levers.base import Target
-from autotune.records import Device, Evidence, Stage, Workload
-
-
-def torch_device(device: Device) -> str:
-    """The device's name in torch. Children see only their own card, hence always the first."""
-    return {"cuda": "cuda:0", "rocm": "cuda:0", "xpu": "xpu:0"}.get(device.kind, device.kind)
+from autotune.records import Evidence, Stage, Workload
+from autotune.trial.torch_names import torch_device
 
 
 def build_pipeline(target: Target, choices: Mapping[str, str]) -> None:
@@ -29,7 +25,10 @@ def build_pipeline(target: Target, choices: Mapping[str, str]) -> None:
             lever.apply(target, choice)
     kind = getattr(diffusers, target.model.pipeline)
     target.pipe = kind.from_pretrained(
-        target.model.folder, local_files_only=True, **target.load_arguments
+        target.model.folder,
+        local_files_only=True,
+        use_safetensors=True,
+        **target.load_arguments,
     )
     target.pipe.set_progress_bar_config(disable=True)
     target.pipe.to(torch_device(target.device))
@@ -61,7 +60,7 @@ def caller(pipe: Any, workload: Workload) -> Callable[[int], Any]:
         "width": workload.width,
         "num_frames": workload.frames,
         "num_inference_steps": workload.steps,
-        "guidance_scale": workload.guidance,
+        _guidance_argument(known): workload.guidance,
         "num_images_per_prompt": workload.batch if workload.frames is None else None,
         "num_videos_per_prompt": workload.batch if workload.frames is not None else None,
         "max_sequence_length": workload.max_sequence_length,
@@ -70,6 +69,8 @@ def caller(pipe: Any, workload: Workload) -> Callable[[int], Any]:
         "output_type": "pt",
     }
     fixed = {name: value for name, value in wanted.items() if value is not None and name in known}
+    if "true_cfg_scale" in fixed:
+        fixed["negative_prompt"] = " "  # without one the second pass, half of the work, is skipped
 
     def generate(number: int) -> Any:
         prompt = workload.prompts[number % len(workload.prompts)]
@@ -77,3 +78,16 @@ def caller(pipe: Any, workload: Workload) -> Callable[[int], Any]:
         return pipe(prompt=prompt, generator=generator, **fixed)
 
     return generate
+
+
+def _guidance_argument(known: Mapping[str, inspect.Parameter]) -> str:
+    """What the pipeline calls its guidance: Qwen-Image and HunyuanImage have names of their own.
+
+    Flux takes ``true_cfg_scale`` too, switched off by default; there guidance is the other one.
+    """
+    true_scale = known.get("true_cfg_scale")
+    if true_scale is not None and isinstance(true_scale.default, float) and true_scale.default > 1:
+        return "true_cfg_scale"
+    if "distilled_guidance_scale" in known and "guidance_scale" not in known:
+        return "distilled_guidance_scale"
+    return "guidance_scale"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from autotune.records import Device, Status
+from autotune.records import Device, DeviceKind, Status
 from autotune.trial.memory import status_bytes
+from autotune.trial.torch_names import is_accelerator, torch_module
 
 #: Address space that is not memory in use: allocator arenas and loader slack.
 _SLACK_BYTES = 64 << 20
@@ -26,31 +28,48 @@ def enforce_budget(device: Device, budget_bytes: int, threads: int) -> None:
     On the host ``RLIMIT_DATA`` makes torch's allocator raise. It counts reserved, not resident
     memory, hence the slack; what stays below it is judged by the measured peak.
     """
-    if device.kind in ("cpu", "mps"):
-        import resource
-
+    if not is_accelerator(device):
         limit = status_bytes("VmData") + budget_bytes + _SLACK_BYTES + threads * _STACK_BYTES
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        if hard != resource.RLIM_INFINITY:
-            limit = min(limit, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+        _limit_data(limit)
         return
-    import torch
+    module = torch_module(device)
+    # torch multiplies the share by the total it sees itself, which is not the card's to the byte.
+    _, total = module.mem_get_info()
+    module.set_per_process_memory_fraction(min(1.0, budget_bytes / total))
 
-    share = min(1.0, budget_bytes / device.total_bytes)
-    module = torch.get_device_module("cuda" if device.kind == "rocm" else device.kind)
-    module.set_per_process_memory_fraction(share)
+
+def lift_budget(device: Device) -> None:
+    """Let this process take memory again: a trial that ran into its budget must still report."""
+    if not is_accelerator(device):
+        _limit_data(None)
+
+
+def _limit_data(limit: int | None) -> None:
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = resource.RLIM_INFINITY if limit is None else limit
+    if hard != resource.RLIM_INFINITY:
+        wanted = hard if limit is None else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
 @contextmanager
-def give_up_after(seconds: float) -> Iterator[None]:
-    """Raise GaveUp inside the block once it has taken that long."""
+def give_up_after(seconds: float, why: str | None = None) -> Iterator[None]:
+    """Raise GaveUp inside the block once it has taken that long, with the reason if given.
+
+    Signals reach the main thread only; in another one nothing limits the block.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(*_: object) -> None:
-        raise GaveUp(f"a generation took more than {seconds:.3g} s")
+        raise GaveUp(why or f"a generation took more than {seconds:.3g} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again every second: a library may swallow the first one (a destructor, a bare except).
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
     finally:
@@ -58,29 +77,59 @@ def give_up_after(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def classify(error: BaseException, *, budget_bytes: int | None, stage: str) -> Status:
+def classify(
+    error: BaseException, *, budget_bytes: int | None, stage: str, device: DeviceKind = "cpu"
+) -> Status:
     """Say what kind of failure an exception is: by type first, by text last."""
     import torch
 
     if isinstance(error, GaveUp):
         return Status.TOO_SLOW
-    if isinstance(error, torch.OutOfMemoryError):
-        return Status.OVER_BUDGET if budget_bytes else Status.OUT_OF_VRAM
-    if isinstance(error, MemoryError) or _no_memory(error):
-        return Status.OVER_BUDGET if budget_bytes else Status.OUT_OF_RAM
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Status.DISK_FULL
     if isinstance(error, KeyboardInterrupt):
         return Status.CANCELLED
+    text = str(error).lower() if isinstance(error, (RuntimeError, OSError)) else ""
+    if isinstance(error, torch.OutOfMemoryError) or _says(text, _NO_VRAM):
+        return Status.OVER_BUDGET if budget_bytes else Status.OUT_OF_VRAM
+    if isinstance(error, MemoryError) or _errno(error) == errno.ENOMEM or _says(text, _NO_RAM):
+        # Where the device is the host, the budget is what ran out; elsewhere the host did.
+        on_host = device in ("cpu", "mps")
+        return Status.OVER_BUDGET if budget_bytes and on_host else Status.OUT_OF_RAM
+    if _errno(error) in (errno.ENOSPC, errno.EDQUOT):
+        return Status.DISK_FULL
+    if _says(text, _LOST):
+        return Status.DEVICE_LOST
     # Whatever else a library raises while candidates are loaded and run is the combination's.
     return Status.UNSUPPORTED if stage != "start" else Status.INTERNAL
 
 
-def _no_memory(error: BaseException) -> bool:
-    """torch's CPU allocator and the C library raise plain errors with these words."""
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
-    text = str(error).lower()
-    return isinstance(error, (RuntimeError, OSError)) and (
-        "allocate memory" in text or "not enough memory" in text
-    )
+def _errno(error: BaseException) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
+
+
+def _says(text: str, words: tuple[str, ...]) -> bool:
+    return any(one in text for one in words)
+
+
+#: What CUDA, cuBLAS, cuDNN and HIP say instead of torch.OutOfMemoryError.
+_NO_VRAM = (
+    "cuda error: out of memory",
+    "cuda driver error: out of memory",
+    "hip error: out of memory",
+    "status_alloc_failed",
+)
+#: What torch's CPU allocator, oneDNN and the C library say. "could not create a primitive" is
+#: oneDNN's only sign of a refused allocation (seen under RLIMIT_DATA).
+_NO_RAM = (
+    "allocate memory",
+    "not enough memory",
+    "could not create a primitive",
+    "could not create a memory",
+)
+#: The card, not the candidate (fault matrix G3).
+_LOST = (
+    "uncorrectable ecc",
+    "gpu is lost",
+    "fallen off the bus",
+    "no cuda-capable device",
+    "devices are busy or unavailable",
+)

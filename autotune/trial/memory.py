@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from autotune.records import Device, Memory
+from autotune.trial.torch_names import is_accelerator, torch_index, torch_module
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -29,7 +30,7 @@ class Meter(Protocol):
 
 def make_meter(device: Device) -> Meter:
     """The meter for this device, with its level taken now, before load."""
-    return HostMeter() if device.kind in ("cpu", "mps") else AcceleratorMeter(device.kind)
+    return AcceleratorMeter(device) if is_accelerator(device) else HostMeter()
 
 
 class HostMeter:
@@ -67,16 +68,24 @@ class HostMeter:
 
 
 class AcceleratorMeter:
-    """The larger of torch's reserved bytes and the growth of the device's used bytes."""
+    """The larger of torch's reserved bytes and the growth of the device's used bytes.
 
-    def __init__(self, kind: str) -> None:
-        import torch
+    Must be made before torch has touched the device: the level is read through the management
+    library, so that the context, which every process pays, counts as the trial's (D9).
+    """
 
-        # ROCm builds answer under torch's name "cuda".
-        self._module: Any = torch.get_device_module("cuda" if kind == "rocm" else kind)
-        self._level = self._used()
+    def __init__(self, device: Device) -> None:
+        self._module: Any = torch_module(device)
+        self._index = torch_index(device)
+        self._managed = True
+        try:
+            self._level = self._used()
+        except Exception:  # no management library, or not for this kind of device
+            self._managed = False
+            self._level = self._used()
         self._phases: dict[str, int] = {}
         self._allocated = self._reserved = self._device = 0
+        self._module.set_device(self._index)
         self._module.reset_peak_memory_stats()
 
     def mark(self, phase: str) -> None:
@@ -102,11 +111,14 @@ class AcceleratorMeter:
             allocated_bytes=self._allocated,
             reserved_bytes=self._reserved,
             device_bytes=self._device,
-            how="max(torch reserved + context, device level above the level before load)",
+            how="max(torch reserved + context, device level above the level before load)"
+            + ("" if self._managed else "; the context itself could not be told apart"),
         )
 
     def _used(self) -> int:
-        free, total = self._module.mem_get_info()
+        if self._managed:
+            return int(self._module.device_memory_used(self._index))
+        free, total = self._module.mem_get_info(self._index)
         return int(total - free)
 
 

@@ -17,12 +17,15 @@ def picture_of(result: Any) -> Any:
     raise TypeError(f"{type(result).__name__} holds neither images nor frames")
 
 
-def problem_of(picture: Any, result: Any) -> str | None:
-    """Why the output is not acceptable, or ``None``."""
+def problem_of(picture: Any, result: Any, size: tuple[int, int] | None = None) -> str | None:
+    """Why the output is not acceptable, or ``None``; ``size`` is the height and width wanted."""
     import torch
 
     if any(getattr(result, "nsfw_content_detected", None) or ()):
         return "the pipeline's safety checker blanked the picture: choose another prompt"
+    made = tuple(int(side) for side in picture.shape[-2:])
+    if size is not None and made != size:
+        return f"the picture is {made[1]}×{made[0]}, not {size[1]}×{size[0]}"
     values = picture.float()
     if not bool(torch.isfinite(values).all()):
         share = 1 - float(torch.isfinite(values).float().mean())

@@ -14,14 +14,22 @@ from typing import Any
 from autotune.levers.base import Target
 from autotune.records import Health, Outcome, Status, TrialSpec
 from autotune.trial import clock, generate, output
-from autotune.trial.guard import GaveUp, classify, enforce_budget, give_up_after
+from autotune.trial.guard import (
+    GaveUp,
+    classify,
+    enforce_budget,
+    give_up_after,
+    lift_budget,
+)
 from autotune.trial.memory import Meter, make_meter
+from autotune.trial.torch_names import is_accelerator
 from autotune.trial.wire import OUTCOME, PICTURE, SPEC, Progress, read_record, write_record
 
 #: A first call also fills caches and starts threads: it may take this much longer and still win.
 _FIRST_CALL_ALLOWANCE = 3.0
-#: Never give up on a first call sooner: start-up costs do not scale with the model.
-_FIRST_CALL_FLOOR_S = 2.0
+#: Never give up on a first call sooner: start-up costs do not scale with the model. On an
+#: accelerator (second entry) kernels are loaded, and cuDNN and cuBLAS started.
+_FIRST_CALL_FLOOR_S = (2.0, 15.0)
 #: A trial ends itself this long before the engine would end it, so that its outcome is written.
 _DEADLINE_RESERVE_S = 2.0
 #: An alarm of zero would never ring.
@@ -47,7 +55,13 @@ def run_trial(spec: TrialSpec, folder: Path) -> Outcome:
         status, message = trial.judge()
     except (Exception, GaveUp, KeyboardInterrupt) as error:
         traceback.print_exc()
-        status = classify(error, budget_bytes=spec.budget_bytes, stage=progress.stage)
+        lift_budget(spec.device)
+        status = classify(
+            error,
+            budget_bytes=spec.budget_bytes,
+            stage=progress.stage,
+            device=spec.device.kind,
+        )
         message = _first_line(error)
     stage = progress.stage if status is not Status.MEASURED else "done"
     return trial.outcome(status, stage, message, time.perf_counter() - start)
@@ -72,9 +86,13 @@ class _Trial:
 
     def run(self) -> None:
         """Load, warm up, observe, sample."""
+        import diffusers
         import torch
+        import transformers  # noqa: F401
 
         spec = self.spec
+        # A cold process imports here, where neither time nor memory is counted; a fork has it.
+        getattr(diffusers, spec.model.pipeline, None)
         if spec.threads:
             torch.set_num_threads(spec.threads)
         synchronize = clock.synchronizer(spec.device)
@@ -83,14 +101,13 @@ class _Trial:
             enforce_budget(spec.device, spec.budget_bytes, torch.get_num_threads())
         self.progress.say("load")
         target = self.target = Target(model=spec.model, device=spec.device, workload=spec.workload)
-        with torch.inference_mode():
-            self.load_s, _ = clock.timed(
-                lambda: generate.build_pipeline(target, spec.choices), synchronize
-            )
-            self.meter.mark("load")
-            call = generate.caller(target.pipe, spec.workload)
-            self._warm_up(call, synchronize)
-            self._sample(call, synchronize)
+        self.load_s, _ = clock.timed(
+            lambda: generate.build_pipeline(target, spec.choices), synchronize
+        )
+        self.meter.mark("load")
+        call = generate.caller(target.pipe, spec.workload)
+        self._warm_up(call, synchronize)
+        self._sample(call, synchronize)
 
     def _warm_up(self, call: Any, synchronize: Any) -> None:
         """Discarded calls; the last one is observed, so the first is never slowed by watching."""
@@ -102,7 +119,7 @@ class _Trial:
             watch: Any = contextlib.nullcontext(self.observation)
             if last:
                 watch = clock.observing(self.target, self.meter, synchronize, self.progress.say)
-            with give_up_after(self._patience_s()), watch as self.observation:
+            with give_up_after(*self._patience()), watch as self.observation:
                 seconds, result = clock.timed(lambda: call(0), synchronize)
             self.warmups_s.append(seconds)
             if not last:
@@ -110,23 +127,27 @@ class _Trial:
         self.target.seen = self.observation.seen
         self._check(result)
 
-    def _patience_s(self) -> float:
-        """How long one warm-up call may take: it can still win, and the deadline is not reached.
+    def _patience(self) -> tuple[float, str | None]:
+        """How long one call may take, and why not longer.
 
-        Ending here, with an outcome, tells a slow candidate from a stuck one.
+        It must still be able to win, and the deadline must not be reached: ending here, with an
+        outcome, tells a slow candidate from a stuck one.
         """
-        left = self.spec.deadline_s - _DEADLINE_RESERVE_S - (time.perf_counter() - self.start)
-        limit = self.spec.give_up_above_s
-        if limit is not None:
-            left = min(left, max(_FIRST_CALL_FLOOR_S, limit * _FIRST_CALL_ALLOWANCE))
-        return max(left, _SHORTEST_S)
+        spent = time.perf_counter() - self.start
+        left = max(_SHORTEST_S, self.spec.deadline_s - _DEADLINE_RESERVE_S - spent)
+        if self.spec.give_up_above_s is not None:
+            floor = _FIRST_CALL_FLOOR_S[is_accelerator(self.spec.device)]
+            limit = max(floor, self.spec.give_up_above_s * _FIRST_CALL_ALLOWANCE)
+            if limit < left:
+                return limit, None
+        return left, f"the deadline of {self.spec.deadline_s:.3g} s was reached"
 
     def _sample(self, call: Any, synchronize: Any) -> None:
         """Timed calls. A candidate that can no longer win is sampled once."""
         assert self.meter is not None
         for number in range(1, self.spec.effort.samples + 1):
             self.progress.say("sample", n=number, of=self.spec.effort.samples)
-            with give_up_after(self._patience_s()):
+            with give_up_after(*self._patience()):
                 seconds, result = clock.timed(partial(_picture, call, number), synchronize)
             self.samples_s.append(seconds)
             self._differs(result)
@@ -137,7 +158,8 @@ class _Trial:
 
     def _check(self, result: Any) -> None:
         picture = output.picture_of(result)
-        self.problem = output.problem_of(picture, result)
+        work = self.spec.workload
+        self.problem = output.problem_of(picture, result, (work.height, work.width))
         if self.problem is None:
             output.save_picture(picture, self.folder / PICTURE)
         self._reference = picture

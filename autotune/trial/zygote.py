@@ -39,8 +39,9 @@ _GRACE_S = 5.0
 _STRAYS_S = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 _CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
-#: Files whose being open means that a driver was touched.
-_DRIVER_FILES = ("/dev/nvidia", "/dev/kfd", "/dev/dri")
+#: Hidden while importing: bitsandbytes and xformers ask for the card's capability, which starts
+#: the driver, and a started driver does not survive a fork. Children get it before they use torch.
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(kw_only=True)
@@ -54,8 +55,9 @@ class _Child:
 class Zygote:
     """Forks, watches, ends and reaps children."""
 
-    def __init__(self, *, cold: bool, events: int) -> None:
+    def __init__(self, *, cold: bool, events: int, visible: str | None) -> None:
         self._cold = cold
+        self._visible = visible
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(0, selectors.EVENT_READ)
@@ -124,6 +126,8 @@ class Zygote:
         if pid == 0:
             self._selector.close()
             self._events.close()
+            if self._visible is not None:
+                os.environ[_VISIBLE] = self._visible
             _become_trial(folder, job, parent)
         return pid
 
@@ -213,7 +217,7 @@ def _become_trial(folder: Path, job: str, parent: int) -> NoReturn:
             os._exit(code)
 
 
-def _import_everything(pipeline: str) -> dict[str, Any]:
+def _import_everything(pipeline: str, visible: str | None) -> dict[str, Any]:
     """Import what trials need; report whether a fork is safe afterwards."""
     # With this, torch answers is_available() through NVML and leaves the driver alone.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
@@ -230,20 +234,26 @@ def _import_everything(pipeline: str) -> dict[str, Any]:
     getattr(diffusers, pipeline, None)
     gc.collect()
     gc.freeze()  # what lives now lives for ever: keep the collector from touching its pages
-    touched = torch.cuda.is_initialized() or bool(_open_driver_files())
+    touched = torch.cuda.is_initialized() or not _fork_can_use(visible)
     return {"import_s": time.perf_counter() - start, "driver_touched": touched}
 
 
-def _open_driver_files() -> list[str]:
-    found = []
-    for descriptor in Path("/proc/self/fd").glob("*"):
+def _fork_can_use(visible: str | None) -> bool:
+    """Prove by a first child that forks of this process can use the card (design D3)."""
+    if visible is None:
+        return True
+    pid = os.fork()
+    if pid == 0:
         try:
-            target = os.readlink(descriptor)
-        except OSError:
-            continue  # the listing's own descriptor is gone by now
-        if target.startswith(_DRIVER_FILES):
-            found.append(target)
-    return found
+            os.environ[_VISIBLE] = visible
+            import torch
+
+            torch.zeros(1, device="cuda")
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    return status == 0
 
 
 def main() -> None:
@@ -251,14 +261,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m autotune.trial.zygote")
     parser.add_argument("--pipeline", default="DiffusionPipeline")
     parser.add_argument("--cold", action="store_true")
+    parser.add_argument("--visible", help=f"what children get as {_VISIBLE}")
     parser.add_argument("--events", type=int, required=True, help="descriptor to write events to")
     arguments = parser.parse_args()
     # Ctrl-C belongs to the coordinator, which then ends the trial in an orderly way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # TERM ends the trials too, not only this process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    zygote = Zygote(cold=arguments.cold, events=arguments.events)
-    ready = {} if arguments.cold else _import_everything(arguments.pipeline)
+    visible = arguments.visible
+    zygote = Zygote(cold=arguments.cold, events=arguments.events, visible=visible)
+    ready = {} if arguments.cold else _import_everything(arguments.pipeline, visible)
     zygote.serve(ready)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,10 +22,12 @@ MARK = "AUTOTUNE_TEST_MARK"
 
 
 @contextmanager
-def local_engine(folder: Path, mark: str, *, cold: bool) -> Iterator[LocalEngine]:
+def local_engine(
+    folder: Path, mark: str, *, cold: bool, path: Sequence[Path] = ()
+) -> Iterator[LocalEngine]:
     """A local engine on a device of its own, with the chaos lever and a secret around."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", python_path())
+        patch.setenv("PYTHONPATH", os.pathsep.join([*map(str, path), python_path()]))
         patch.setenv(MARK, mark)
         patch.setenv("HF_TOKEN", "canary")
         engine = LocalEngine(

@@ -51,9 +51,7 @@ def test_trials_are_offline_whatever_the_caller_says() -> None:
         ("cpu", "CUDA_VISIBLE_DEVICES", ""),
     ],
 )
-def test_a_trial_sees_its_own_device_by_uuid(
-    kind: DeviceKind, variable: str, value: str
-) -> None:
+def test_a_trial_sees_its_own_device_by_uuid(kind: DeviceKind, variable: str, value: str) -> None:
     device = CPU.but(kind=kind, uuid="GPU-7")
     caller = {"CUDA_VISIBLE_DEVICES": "0,1,2", "HIP_VISIBLE_DEVICES": "3"}
     assert child_environment(device, caller)[variable] == value

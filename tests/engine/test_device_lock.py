@@ -22,9 +22,7 @@ def test_the_second_is_refused_and_told_who_holds_the_device() -> None:
     first = DeviceLock(DEVICE, wait=False)
     with pytest.raises(CannotRun) as raised:
         DeviceLock(DEVICE, wait=False)
-    assert raised.value.message == (
-        f"a CPU is in use by another autotune (process {os.getpid()})"
-    )
+    assert raised.value.message == (f"a CPU is in use by another autotune (process {os.getpid()})")
     assert "--no-wait" in str(raised.value.hint)
     first.release()
     DeviceLock(DEVICE, wait=False).release()

@@ -31,11 +31,16 @@ def test_levers_are_asked_where_the_libraries_are(engine: Engine, folder: Folder
     assert "UNet2DConditionModel" in str(reasons["attention", "native-flash"])
 
 
-@every_engine
+@pytest.mark.parametrize(
+    ("engine", "choices"),
+    [("forked", ["off", "vae"]), ("debug", ["off", "vae"]), ("cold", ["vae"])],
+    indirect=["engine"],
+)
 def test_trials_run_one_after_another_to_their_own_outcomes(
-    engine: Engine, folder: Folder
+    engine: Engine, folder: Folder, choices: list[str]
 ) -> None:
-    for trial, choice in [("0001", "off"), ("0002", "vae")]:
+    for number, choice in enumerate(choices):
+        trial = f"{number:04d}"
         place = folder()
         spec = trial_spec(trial, choices={"channels-last": choice})
         steps, outcome = run(engine, spec, place)
@@ -69,9 +74,7 @@ def test_nothing_comes_of_polling_when_nothing_runs(engine: Engine) -> None:
 
 
 @every_engine
-def test_a_folder_that_is_there_already_is_not_used_again(
-    engine: Engine, folder: Folder
-) -> None:
+def test_a_folder_that_is_there_already_is_not_used_again(engine: Engine, folder: Folder) -> None:
     place = folder()
     place.mkdir(parents=True)
     with pytest.raises(FileExistsError):

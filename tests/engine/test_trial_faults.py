@@ -41,7 +41,12 @@ def _nothing_survives(request: pytest.FixtureRequest, engine: LocalEngine) -> ob
         ("segfault-in-sample", Status.CRASHED, "sample", "ended by signal 11"),
         ("abort", Status.CRASHED, "load", "ended by signal 6"),
         ("exit", Status.PROTOCOL_ERROR, "load", "exit status 0 without an outcome"),
-        ("sys-exit", Status.PROTOCOL_ERROR, "load", "exit status 1 without an outcome: SystemExit: 3"),
+        (
+            "sys-exit",
+            Status.PROTOCOL_ERROR,
+            "load",
+            "exit status 1 without an outcome: SystemExit: 3",
+        ),
         ("garbage-outcome", Status.PROTOCOL_ERROR, "load", "exit status 0 without an outcome"),
         ("folder-removal", Status.PROTOCOL_ERROR, "start", "exit status 0 without an outcome"),
         ("garbage-progress", Status.MEASURED, "done", ""),

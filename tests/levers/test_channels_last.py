@@ -27,7 +27,9 @@ def test_a_vae_with_convolutions_over_time_cannot_be_laid_out_so() -> None:
     import torch
 
     with torch.device("meta"):
-        vae = diffusers.AutoencoderKLWan(base_dim=8, z_dim=4, dim_mult=[1, 2], temperal_downsample=[True])
+        vae = diffusers.AutoencoderKLWan(
+            base_dim=8, z_dim=4, dim_mult=[1, 2], temperal_downsample=[True]
+        )
     # It has two-dimensional ones too, which is what makes it a trap.
     assert {weight.dim() for weight in vae.parameters()} >= {4, 5}
     found = load_levers()["channels-last"].choices(CPU, View(vae, tiny_model("flux")))

@@ -69,7 +69,10 @@ def test_a_good_lever_is_found_and_comes_last_in_its_stage(tmp_path: Path) -> No
         ("raise SystemExit('I need a GPU')", "SystemExit: I need a GPU"),
         ("def broken(:", "SyntaxError"),
         ("name = 'half a lever'", "TypeError: badlever lacks a member"),
-        (GOOD.format(name="bad", stage="BUILD") + "stage = 'build'", "TypeError: badlever has a stage"),
+        (
+            GOOD.format(name="bad", stage="BUILD") + "stage = 'build'",
+            "TypeError: badlever has a stage",
+        ),
         (GOOD.format(name="bad=worse", stage="BUILD"), "TypeError: badlever has a name"),
         (GOOD.format(name="bad", stage="BUILD") + "name = None", "TypeError: badlever has a name"),
     ],

@@ -26,7 +26,9 @@ def torch_oom() -> BaseException:
     return torch.OutOfMemoryError("CUDA out of memory")
 
 
-ALLOCATOR = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+ALLOCATOR = (
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+)
 WITHOUT_BUDGET = [
     (torch_oom(), Status.OUT_OF_VRAM),
     (MemoryError(), Status.OUT_OF_RAM),

@@ -22,7 +22,9 @@ PLAIN = SimpleNamespace()
 
 def test_an_ordinary_picture_has_no_problem() -> None:
     assert problem_of(noise(1, 3, 8, 8), PLAIN) is None
-    assert problem_of(noise(1, 3, 8, 8).half(), SimpleNamespace(nsfw_content_detected=None)) is None
+    assert (
+        problem_of(noise(1, 3, 8, 8).half(), SimpleNamespace(nsfw_content_detected=None)) is None
+    )
     assert problem_of(noise(1, 3, 8, 8), SimpleNamespace(nsfw_content_detected=[False])) is None
 
 
@@ -63,7 +65,9 @@ def test_a_result_without_a_picture_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 5, 7), (2, 3, 5, 7), (1, 4, 3, 5, 7)])
-def test_the_first_picture_or_frame_is_saved_as_it_is(shape: tuple[int, ...], tmp_path: Path) -> None:
+def test_the_first_picture_or_frame_is_saved_as_it_is(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
     from PIL import Image
 
     picture = noise(*shape).bfloat16()

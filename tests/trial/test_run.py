@@ -1,0 +1,184 @@
+"""A trial in its child process: what is measured, and what each misfortune is called."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autotune.levers import load_levers
+from autotune.records import Effort, InspectSpec, Outcome, Status
+from autotune.trial.wire import INSPECTION, OUTCOME, SPEC, read_outcome, write_record
+from tests.stubs.chaos.chaos_lever import SHARED_BYTES
+from tests.trial.bench import CPU, ROOT, python_path, tiny_model, trial_spec
+
+pytestmark = pytest.mark.trials
+
+Runs = Callable[..., tuple[Outcome, Path]]
+MIB = 1 << 20
+
+
+def test_everything_is_measured(run_in_child: Runs) -> None:
+    choices = {"dtype": "fp32", "vae-tiling": "off", "attention-slicing": "max"}
+    outcome, folder = run_in_child(choices=choices, effort=Effort(warmups=2, samples=3))
+    assert outcome.status is Status.MEASURED, outcome.message
+    assert (outcome.stage, outcome.message) == ("done", "")
+    assert len(outcome.samples_s) == 3
+    assert len(set(outcome.samples_s)) == 3, "raw samples, not one repeated"
+    assert len(outcome.warmups_s) == 2
+    assert outcome.first_s == outcome.warmups_s[0]
+    assert len(outcome.forwards_s) == 2, "one a step, of the watched call alone"
+    assert list(outcome.phases_s) == ["encode", "denoise", "decode"]
+    assert 0 < sum(outcome.phases_s.values()) <= outcome.warmups_s[1]
+    assert sum(outcome.forwards_s) <= outcome.phases_s["denoise"]
+    assert outcome.memory is not None
+    assert list(outcome.memory.phases) == [
+        *("load", "first call", "encode", "denoise", "decode", "whole call")
+    ]
+    assert outcome.memory.peak_bytes == max(outcome.memory.phases.values()) > 0
+    model = tiny_model("sd15")
+    assert outcome.weights.keys() >= {"unet", "vae", "text_encoder"}
+    for name in ("unet", "vae"):
+        part = model.component(name)
+        assert part is not None
+        assert outcome.weights[name] == part.parameters * 4
+    assert set(outcome.engaged) == set(choices)
+    assert all(evidence.engaged for evidence in outcome.engaged.values())
+    assert outcome.health is not None
+    assert outcome.health.finite
+    assert outcome.health.differs_by_seed is True
+    assert outcome.health.deviation > 0.01
+    assert (folder / str(outcome.health.picture)).read_bytes().startswith(b"\x89PNG")
+    timed = sum(outcome.samples_s) + sum(outcome.warmups_s) + (outcome.load_s or 0)
+    assert timed < outcome.seconds
+
+
+def test_half_the_bytes_are_seen_in_the_weights(run_in_child: Runs) -> None:
+    full, _ = run_in_child(choices={"dtype": "fp32"})
+    half, _ = run_in_child(choices={"dtype": "bf16"})
+    assert half.status is Status.MEASURED
+    assert half.weights["unet"] * 2 == full.weights["unet"]
+
+
+@pytest.mark.parametrize(
+    ("chaos", "stage"), [("allocation", "load"), ("allocation-in-sample", "sample")]
+)
+def test_an_overrun_of_the_budget_is_stopped(run_in_child: Runs, chaos: str, stage: str) -> None:
+    outcome, _ = run_in_child(chaos, budget_bytes=400 * MIB)
+    assert (outcome.status, outcome.stage) == (Status.OVER_BUDGET, stage)
+    assert "allocate memory" in outcome.message
+    outcome, _ = run_in_child("allocation", budget_bytes=None)
+    assert outcome.status is Status.MEASURED, "it was the budget, not the machine"
+
+
+def test_an_overrun_that_could_not_be_stopped_is_judged(run_in_child: Runs) -> None:
+    outcome, _ = run_in_child("shared-memory-in-warmup", budget_bytes=SHARED_BYTES)
+    assert (outcome.status, outcome.stage) == (Status.OVER_BUDGET, "sample")
+    assert len(outcome.samples_s) == 2
+    assert outcome.memory is not None
+    assert outcome.memory.peak_bytes > SHARED_BYTES
+    assert outcome.message == (
+        f"peak {outcome.memory.peak_bytes} bytes, budget {SHARED_BYTES} bytes"
+    )
+    assert outcome.memory.phases["load"] < SHARED_BYTES, "it was held from the warm-up on"
+    outcome, _ = run_in_child("off", budget_bytes=SHARED_BYTES)
+    assert outcome.status is Status.MEASURED, "without the overrun it fits"
+
+
+@pytest.mark.parametrize(
+    ("chaos", "stage"),
+    [("cuda-oom", "load"), ("cuda-oom-in-warmup", "warmup"), ("cuda-oom-in-sample", "sample")],
+)
+def test_running_out_of_memory_is_known_by_its_stage(
+    run_in_child: Runs, chaos: str, stage: str
+) -> None:
+    outcome, _ = run_in_child(chaos)
+    assert (outcome.status, outcome.stage) == (Status.OUT_OF_VRAM, stage)
+    assert outcome.message.startswith("OutOfMemoryError: CUDA out of memory.")
+    assert outcome.memory is not None
+    assert bool(outcome.warmups_s) is (stage == "sample"), "what was measured is kept"
+
+
+@pytest.mark.parametrize(
+    ("chaos", "status", "message"),
+    [
+        ("memory-error", Status.OUT_OF_RAM, "MemoryError: "),
+        ("error", Status.UNSUPPORTED, "RuntimeError: chaos reigns"),
+        ("error-in-sample", Status.UNSUPPORTED, "RuntimeError: chaos reigns"),
+        ("without-effect", Status.NOT_APPLIED, "chaos=without-effect: chaos: without-effect"),
+        ("nan", Status.BAD_OUTPUT, "100% of the picture is NaN or infinite"),
+        ("flat", Status.BAD_OUTPUT, "the picture is flat (standard deviation 0)"),
+        ("same-picture", Status.BAD_OUTPUT, "two seeds gave the same picture"),
+    ],
+)
+def test_a_misfortune_has_its_name(
+    run_in_child: Runs, chaos: str, status: Status, message: str
+) -> None:
+    outcome, folder = run_in_child(chaos)
+    assert (outcome.status, outcome.message) == (status, message)
+    if "NaN" in message or "flat" in message:
+        assert outcome.health is not None
+        assert outcome.health.picture is None
+        assert not (folder / "picture.png").exists()
+        assert outcome.health.finite is ("NaN" not in message)
+
+
+def test_a_call_that_would_not_end_in_time_is_given_up_with_an_outcome(
+    run_in_child: Runs,
+) -> None:
+    outcome, _ = run_in_child("hang-in-warmup", deadline_s=5.0)
+    assert (outcome.status, outcome.stage) == (Status.TOO_SLOW, "warmup")
+    assert outcome.message.startswith("a generation took more than")
+    assert outcome.seconds < 5.0
+
+
+def test_a_candidate_that_cannot_win_is_sampled_once(run_in_child: Runs) -> None:
+    outcome, _ = run_in_child(effort=Effort(warmups=1, samples=5), give_up_above_s=1e-6)
+    assert outcome.status is Status.MEASURED
+    assert len(outcome.samples_s) == 1
+    assert outcome.health is not None
+    assert outcome.health.differs_by_seed is True
+
+
+def ask(folder: Path, job: str, environment: dict[str, str]) -> str:
+    """Run a job cold, as the zygote does when it cannot fork; gives its standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "autotune.trial", str(folder), job],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stderr
+
+
+def test_a_cold_trial_needs_as_much_memory_as_a_forked_one(
+    run_in_child: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", python_path())
+    forked, _ = run_in_child()
+    write_record(tmp_path, SPEC, trial_spec())
+    ask(tmp_path, "trial", dict(os.environ))
+    cold = read_outcome(tmp_path, "t")
+    assert (tmp_path / OUTCOME).exists()
+    assert forked.memory is not None
+    assert cold.memory is not None
+    assert abs(cold.memory.peak_bytes - forked.memory.peak_bytes) < 40 * MIB
+
+
+def test_a_lever_of_others_that_cannot_answer_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", python_path())
+    monkeypatch.setenv("AUTOTUNE_CHAOS", "chaos-cannot-answer")
+    write_record(tmp_path, SPEC, InspectSpec(model=tiny_model("flux"), device=CPU))
+    said = ask(tmp_path, "inspect", dict(os.environ))
+    assert "RuntimeError: chaos cannot answer" in said
+    found = (tmp_path / INSPECTION).read_text()
+    assert '"chaos"' not in found
+    assert all(f'"{name}"' in found for name in load_levers())
