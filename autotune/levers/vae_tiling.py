@@ -61,7 +61,7 @@ def apply(target: Target, choice: str) -> None:
 
 
 def engaged(target: Target, choice: str) -> Evidence:
-    """No call of the decoder made the whole width."""
+    """No call of the decoder made more than its share of the width."""
     seen = target.seen.get("vae.decoder")
     if choice == "off":
         return Evidence(engaged=True, detail="one piece")
@@ -70,7 +70,7 @@ def engaged(target: Target, choice: str) -> Evidence:
         return Evidence(engaged=flag, detail="flag set, nothing generated yet")
     widest = seen.widest_output[-1] if seen.widest_output else 0
     return Evidence(
-        engaged=seen.calls > 1 and 0 < widest < target.workload.width,
+        engaged=seen.calls > 1 and 0 < widest <= target.workload.width * _SHARE[choice],
         detail=f"{seen.calls} decoder calls, widest {widest} of {target.workload.width} pixels",
     )
 

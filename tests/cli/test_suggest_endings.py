@@ -134,9 +134,9 @@ def test_a_signal_before_anything_was_measured_is_answered_with_a_sentence(tmp_p
     assert seconds < 10
     assert running.survivors() == []
     assert not (tmp_path / "best.json").exists()
-    assert running.read(running.out) == (
-        "interrupted before anything within the budget was measured\n"
-    ) or "interrupted before anything" in running.read(running.out)
+    assert "interrupted before anything within the budget was measured\n" in running.read(
+        running.out
+    )
     assert "Traceback" not in running.read(running.log)
 
 
@@ -147,21 +147,6 @@ def test_a_signal_while_torch_is_imported_leaves_no_process(tmp_path: Path) -> N
         time.sleep(0.05)
     code, seconds = running.stop(signal.SIGTERM)
     assert code == 143, running.read(running.log)
-    assert seconds < 10
+    assert seconds < 15  # the import is given ten seconds to come to its end
     assert running.survivors() == []
     assert "Traceback" not in running.read(running.log)
-
-
-# ----------------------------------------------------------------------------------------- time
-
-
-def test_a_study_without_the_time_to_confirm_writes_a_provisional_recipe(tmp_path: Path) -> None:
-    ended = run(*QUICK, "--vram", "1GB", "--time", "8s", "--json", "--quiet", folder=tmp_path)
-    assert ended.err == ""
-    if ended.code == 0:
-        assert ended.answer["status"] in ("ok", "provisional")
-        recipe = read_recipe(tmp_path / ended.answer["recipe"])
-        assert (recipe.status == "provisional") == (ended.answer["status"] == "provisional")
-    else:
-        assert ended.code == 1
-        assert ended.answer["status"] == "none_fits"

@@ -1,4 +1,4 @@
-"""Engines for the tests: a zygote costs seconds, so each kind is started once a module."""
+"""Engines for the tests: a zygote costs seconds, so each kind is started once."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tests.engine.driving import local_engine
 _WEIRD = "trials of 'Ann\" $(touch x); \u00e9 *"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
     with local_engine(tmp_path_factory.mktemp("forked"), "forked", cold=False) as engine:
         yield engine
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
     with local_engine(tmp_path_factory.mktemp("cold"), "cold", cold=True) as engine:
         yield engine
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def debug() -> Iterator[DebugEngine]:
     engine = DebugEngine()
     yield engine

@@ -8,18 +8,16 @@ from autotune.engine.child import child_environment
 from autotune.records import DeviceKind
 from tests.trial.bench import CPU
 
-SECRETS = {
-    name: "canary"
-    for name in (
-        "HF_TOKEN HUGGING_FACE_HUB_TOKEN AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN WANDB_API_KEY "
-        "OPENAI_API_KEY GITHUB_TOKEN PGPASSWORD DATABASE_URL SSH_AUTH_SOCK HTTP_PROXY "
-        "HTTPS_PROXY NETRC PYTHONSTARTUP DIFFUSERS_ATTN_BACKEND"
-    ).split()
-}
+SECRETS = (
+    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("WANDB_API_KEY", "OPENAI_API_KEY", "GITHUB_TOKEN", "PGPASSWORD", "DATABASE_URL"),
+    *("SSH_AUTH_SOCK", "HTTP_PROXY", "HTTPS_PROXY", "NETRC", "PYTHONSTARTUP"),
+    *("AUTOTUNE_TOKEN", "TORCH_API_KEY", "XDG_SECRET", "DIFFUSERS_ATTN_BACKEND"),
+)
 
 
 def test_secrets_are_left_out() -> None:
-    assert "canary" not in child_environment(CPU, SECRETS).values()
+    assert "canary" not in child_environment(CPU, dict.fromkeys(SECRETS, "canary")).values()
 
 
 def test_what_programs_need_is_kept() -> None:
@@ -27,13 +25,13 @@ def test_what_programs_need_is_kept() -> None:
         "PATH": "/bin",
         "HOME": "/h",
         "LD_LIBRARY_PATH": "/l",
-        "PYTHONPATH": "/p",
         "AUTOTUNE_CACHE": "/c",
         "OMP_NUM_THREADS": "1",
         "XDG_CACHE_HOME": "/x",
         "TORCHINDUCTOR_CACHE_DIR": "/t",
     }
     assert needed.items() <= child_environment(CPU, needed).items()
+    assert child_environment(CPU, {"PYTHONPATH": "/p"})["PYTHONPATH"].endswith("/p")
 
 
 def test_trials_are_offline_whatever_the_caller_says() -> None:
@@ -43,15 +41,8 @@ def test_trials_are_offline_whatever_the_caller_says() -> None:
     assert "HF_ENDPOINT" not in found
 
 
-@pytest.mark.parametrize(
-    ("kind", "variable", "value"),
-    [
-        ("cuda", "CUDA_VISIBLE_DEVICES", "GPU-7"),
-        ("rocm", "HIP_VISIBLE_DEVICES", "GPU-7"),
-        ("cpu", "CUDA_VISIBLE_DEVICES", ""),
-    ],
-)
-def test_a_trial_sees_its_own_device_by_uuid(kind: DeviceKind, variable: str, value: str) -> None:
+@pytest.mark.parametrize(("kind", "visible"), [("cuda", "GPU-7"), ("cpu", "")])
+def test_a_trial_sees_its_own_device_by_uuid(kind: DeviceKind, visible: str) -> None:
     device = CPU.but(kind=kind, uuid="GPU-7")
-    caller = {"CUDA_VISIBLE_DEVICES": "0,1,2", "HIP_VISIBLE_DEVICES": "3"}
-    assert child_environment(device, caller)[variable] == value
+    found = child_environment(device, {"CUDA_VISIBLE_DEVICES": "0,1,2"})
+    assert found["CUDA_VISIBLE_DEVICES"] == visible

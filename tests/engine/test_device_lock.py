@@ -77,7 +77,7 @@ def test_releasing_twice_releases_nobody_elses_descriptor() -> None:
 def test_a_lock_file_of_garbage_still_locks(content: bytes) -> None:
     lock = DeviceLock(DEVICE, wait=False)
     lock.path.write_bytes(content)
-    with pytest.raises(CannotRun, match="in use by another autotune$"):
+    with pytest.raises(CannotRun, match=r"in use by another autotune$"):
         DeviceLock(DEVICE, wait=False)
     lock.release()
 

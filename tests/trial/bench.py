@@ -1,4 +1,4 @@
-"""What tests of trials are made of: a CPU, tiny models, specs, and the folder of the chaos lever."""
+"""What tests of trials are made of: a CPU, tiny models, specs, and the chaos lever."""
 
 from __future__ import annotations
 

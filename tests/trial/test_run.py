@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from autotune.levers import load_levers
-from autotune.records import Effort, InspectSpec, Outcome, Status
-from autotune.trial.wire import INSPECTION, OUTCOME, SPEC, read_outcome, write_record
+from autotune.records import Effort, Outcome, Status
+from autotune.trial.wire import SPEC, read_outcome, write_record
 from tests.stubs.chaos.chaos_lever import SHARED_BYTES
-from tests.trial.bench import CPU, ROOT, python_path, tiny_model, trial_spec
+from tests.trial.bench import ROOT, python_path, tiny_model, trial_spec
 
 pytestmark = pytest.mark.trials
 
@@ -33,7 +32,8 @@ def test_everything_is_measured(run_in_child: Runs) -> None:
     assert outcome.first_s == outcome.warmups_s[0]
     assert len(outcome.forwards_s) == 2, "one a step, of the watched call alone"
     assert list(outcome.phases_s) == ["encode", "denoise", "decode"]
-    assert 0 < sum(outcome.phases_s.values()) <= outcome.warmups_s[1]
+    assert min(outcome.phases_s.values()) > 0
+    assert abs(sum(outcome.phases_s.values()) - outcome.warmups_s[1]) < 0.05
     assert sum(outcome.forwards_s) <= outcome.phases_s["denoise"]
     assert outcome.memory is not None
     assert list(outcome.memory.phases) == [
@@ -132,7 +132,7 @@ def test_a_call_that_would_not_end_in_time_is_given_up_with_an_outcome(
 ) -> None:
     outcome, _ = run_in_child("hang-in-warmup", deadline_s=5.0)
     assert (outcome.status, outcome.stage) == (Status.TOO_SLOW, "warmup")
-    assert outcome.message.startswith("a generation took more than")
+    assert outcome.message == "the deadline of 5 s was reached"
     assert outcome.seconds < 5.0
 
 
@@ -144,41 +144,18 @@ def test_a_candidate_that_cannot_win_is_sampled_once(run_in_child: Runs) -> None
     assert outcome.health.differs_by_seed is True
 
 
-def ask(folder: Path, job: str, environment: dict[str, str]) -> str:
-    """Run a job cold, as the zygote does when it cannot fork; gives its standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "autotune.trial", str(folder), job],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stderr
-
-
 def test_a_cold_trial_needs_as_much_memory_as_a_forked_one(
-    run_in_child: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_in_child: Runs, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", python_path())
     forked, _ = run_in_child()
     write_record(tmp_path, SPEC, trial_spec())
-    ask(tmp_path, "trial", dict(os.environ))
+    subprocess.run(
+        [sys.executable, "-m", "autotune.trial", tmp_path],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": python_path()},
+        check=True,
+    )
     cold = read_outcome(tmp_path, "t")
-    assert (tmp_path / OUTCOME).exists()
     assert forked.memory is not None
     assert cold.memory is not None
     assert abs(cold.memory.peak_bytes - forked.memory.peak_bytes) < 40 * MIB
-
-
-def test_a_lever_of_others_that_cannot_answer_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", python_path())
-    monkeypatch.setenv("AUTOTUNE_CHAOS", "chaos-cannot-answer")
-    write_record(tmp_path, SPEC, InspectSpec(model=tiny_model("flux"), device=CPU))
-    said = ask(tmp_path, "inspect", dict(os.environ))
-    assert "RuntimeError: chaos cannot answer" in said
-    found = (tmp_path / INSPECTION).read_text()
-    assert '"chaos"' not in found
-    assert all(f'"{name}"' in found for name in load_levers())

@@ -42,8 +42,6 @@ _held: list[Any] = []
 def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
     """Off, and every fault at three moments."""
     choice = ChoiceMaker(lever=name)
-    if "chaos-cannot-answer" in os.environ.get("AUTOTUNE_CHAOS", ""):
-        raise RuntimeError("chaos cannot answer")
     return (
         choice("off", "behave", baseline=True),
         choice("without-effect", "accept and do nothing"),
