@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ from autotune.units import (
 
 if TYPE_CHECKING:
     from autotune.recipe.schema import Recipe
+    from autotune.search.definition import Definition
     from autotune.search.listener import Listener
     from autotune.search.request import Request
     from autotune.search.study import Result
@@ -80,6 +82,7 @@ def suggest(
     from autotune.search.listener import Silence
 
     listener = listener or Silence()
+    listener.waiting("looking at the machine and the model")
     request = make_request(
         model,
         vram=vram,
@@ -97,8 +100,11 @@ def suggest(
     from autotune.search.study import run_study  # with Optuna: not for a request that is refused
 
     try:
+        listener.waiting("importing torch and diffusers, once a study")
         running = _start_engine(engine, request, wait, listener)
         try:
+            if running.waited:
+                request = _look_again(request, vram)
             return run_study(request, running, listener)
         finally:
             running.close()
@@ -175,52 +181,34 @@ def make_request(
         BadInput: Naming the value that cannot be used.
     """
     from autotune.files import check_writable
-    from autotune.levers import load_levers
     from autotune.models.resolve import resolve
     from autotune.probe import probe_machine
     from autotune.probe.device import select_device
     from autotune.probe.fingerprint import fingerprint
-    from autotune.search.admission import Admission
-    from autotune.search.definition import load_definition
     from autotune.search.request import DEFAULT_TRIALS, Request
-    from autotune.search.ruled import refuse_pins
-    from autotune.search.space import build_space
 
     # Cheap checks first: nothing is probed or downloaded for a typing error.
     wanted = parse_budget(vram) if vram is not None else None
     time_s = parse_duration(time) if isinstance(time, str) else time
     trials = DEFAULT_TRIALS if trials is None else trials
-    if trials < 1:
-        raise BadInput(f"{trials} trials are none", hint="--trials 12")
-    if time_s is not None and not 0 < time_s <= LONGEST_S:
-        raise BadInput(f"a time of {time_s} seconds cannot be used", hint=DURATION_FORMS)
-    if not 0 <= seed <= _LARGEST_SEED:
-        raise BadInput(f"the seed cannot be {seed}", hint=f"0 to {_LARGEST_SEED}")
+    _check_numbers(trials, time_s, seed)
     if out is not None:
         check_writable(Path(out), overwrite=force)
-    load_definition(None, space)
     machine = probe_machine()
     chosen = select_device(machine, device)
     budget = _budget(wanted, chosen)
+    pins = dict(fix or {})
+    _check_names(pins, space, None, chosen)  # before a download, which may take an hour
     resolved = resolve(model)
     resolved = resolved.but(workload=_workload(resolved, workload or {}))
-    described = fingerprint(machine, chosen)
-    definition = load_definition(resolved.family, space)
-    pins = dict(fix or {})
-    # What the model says to the choices is known once torch is imported; their names are now.
-    choices = [one for lever in load_levers().values() for one in lever.choices(chosen, None)]
-    build_space(choices, definition, pins)
-    refuse_pins(
-        pins,
-        Admission(model=resolved, device=chosen, budget_bytes=budget, software=described.software),
-    )
+    definition = _check_names(pins, space, resolved.family, chosen)
     folder = _run_folder(Path(runs), resolved, chosen, budget)
     return Request(
         model=resolved,
         machine=machine,
         device=chosen,
-        fingerprint=described,
-        budget_asked=vram or f"{format_bytes(budget)}, what is free",
+        fingerprint=fingerprint(machine, chosen),
+        budget_asked=vram or _in_words(budget),
         budget_bytes=budget,
         emulated=wanted is not None and budget < chosen.total_bytes * _WHOLE_DEVICE,
         definition=definition,
@@ -232,6 +220,44 @@ def make_request(
         recipe_path=Path(out) if out is not None else folder / "recipe.json",
         overwrite=force,
     )
+
+
+def _look_again(request: Request, vram: str | None) -> Request:
+    """Take the budget from what is free now, after another study let go of the device."""
+    from autotune.probe import probe_machine
+    from autotune.probe.device import select_device
+
+    device = select_device(probe_machine(), request.device.uuid)
+    budget = _budget(parse_budget(vram) if vram is not None else None, device)
+    asked = vram or _in_words(budget)
+    return replace(request, device=device, budget_asked=asked, budget_bytes=budget)
+
+
+def _in_words(budget: int) -> str:
+    return f"{format_bytes(budget)}, what is free"
+
+
+def _check_names(
+    pins: Mapping[str, str], space: str | None, family: str | None, device: Device
+) -> Definition:
+    """Refuse unknown levers and choices now; what the model says to them is known later."""
+    from autotune.levers import offered_choices
+    from autotune.search.definition import load_definition
+    from autotune.search.space import build_space
+
+    definition = load_definition(family, space)
+    choices = [one for found in offered_choices(device, None).values() for one in found]
+    build_space(choices, definition, pins)
+    return definition
+
+
+def _check_numbers(trials: int, time_s: float | None, seed: int) -> None:
+    if trials < 1:
+        raise BadInput(f"{trials} trials are none", hint="--trials 12")
+    if time_s is not None and not 0 < time_s <= LONGEST_S:
+        raise BadInput(f"a time of {time_s} seconds cannot be used", hint=DURATION_FORMS)
+    if not 0 <= seed <= _LARGEST_SEED:
+        raise BadInput(f"the seed cannot be {seed}", hint=f"0 to {_LARGEST_SEED}")
 
 
 def _start_engine(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from autotune.errors import ExitCode
 
 if TYPE_CHECKING:
-    from autotune.records import Choice
+    from autotune.records import Choice, Device
 
 SUMMARY = "list every lever and choice: available here, or the reason why not"
 EXAMPLE = "autotune levers --model flux"
@@ -40,16 +40,13 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.DONE
 
 
-def _choices(model: str | None, device: object) -> list[Choice]:
-    from autotune.levers import load_levers
-    from autotune.records import Device
+def _choices(model: str | None, device: Device) -> list[Choice]:
+    if model is None:
+        from autotune.levers import offered_choices
 
-    assert isinstance(device, Device)
-    view = None
-    if model is not None:
-        from autotune.models.resolve import resolve
-        from autotune.models.structure import Structure
+        return [one for found in offered_choices(device, None).values() for one in found]
+    from autotune.engine.local import inspect_alone
+    from autotune.models.resolve import resolve
+    from autotune.records import InspectSpec
 
-        resolved = resolve(model)
-        view = Structure(resolved, resolved.workload)
-    return [choice for lever in load_levers().values() for choice in lever.choices(device, view)]
+    return list(inspect_alone(InspectSpec(model=resolve(model), device=device)).choices)

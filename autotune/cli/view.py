@@ -47,8 +47,13 @@ class View:
         self._limit = 0
         self._running = ""
 
+    def waiting(self, what: str) -> None:
+        """See Listener."""
+        self._show(what)
+
     def planned(self, request: Request, space: Space) -> None:
         """See Listener."""
+        self.stop_spinner()
         self._space, self._limit = space, request.trials
         model, work = request.model, request.model.workload
         fixed = len(space.levers) - len(space.open_levers)

@@ -98,6 +98,7 @@ class Zygote:
         try:
             self.ready = self._wait_until_ready()
         except BaseException:
+            self._process.kill()  # it may be importing, and would not hear that its input closed
             self.close()
             raise
 

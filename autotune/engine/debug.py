@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autotune.engine.base import Step
-from autotune.records import Inspection, InspectSpec, Outcome, TrialSpec
+from autotune.records import Inspection, InspectSpec, Outcome, Status, TrialSpec
 from autotune.trial.wire import PROGRESS, SPEC, write_record
 
 
 class DebugEngine:
     """Runs each trial inside ``submit``."""
+
+    waited = False
 
     def __init__(self) -> None:
         self._found: list[Step | Outcome] = []
@@ -33,6 +35,8 @@ class DebugEngine:
         folder.mkdir(parents=True)
         write_record(folder, SPEC, spec.but(budget_bytes=None))
         outcome = run_folder(folder)
+        if outcome.status is Status.CANCELLED:
+            raise KeyboardInterrupt  # it reached the trial first, and was meant for the study
         for line in (folder / PROGRESS).read_text().splitlines():
             facts = json.loads(line)
             self._found.append(Step(trial=spec.trial, stage=facts.pop("stage"), facts=facts))

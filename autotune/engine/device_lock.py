@@ -10,12 +10,12 @@ import fcntl
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from autotune.errors import CannotRun
-from autotune.files import cache_folder
 from autotune.records import Device
 
 _POLL_S = 0.5
@@ -37,8 +37,9 @@ class DeviceLock:
         self, device: Device, *, wait: bool, waiting: Callable[[str], None] | None = None
     ) -> None:
         name = re.sub(r"[^A-Za-z0-9._-]", "_", device.uuid)
-        self.path = cache_folder("locks") / f"{name}.lock"
-        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.path = _lock_folder() / f"{name}.lock"
+        self.waited = False
+        self.descriptor = _open_shared(self.path)
         try:
             self._acquire(device, wait, waiting)
         except BaseException:
@@ -48,7 +49,6 @@ class DeviceLock:
         os.pwrite(self.descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
 
     def _acquire(self, device: Device, wait: bool, waiting: Callable[[str], None] | None) -> None:
-        told = False
         while True:
             try:
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,9 +59,9 @@ class DeviceLock:
                     raise CannotRun(
                         sentence, hint="leave out --no-wait to wait until it is free"
                     ) from None
-                if waiting is not None and not told:
+                if waiting is not None and not self.waited:
                     waiting(f"{sentence}; waiting until it is free")
-                    told = True
+                self.waited = True
                 time.sleep(_POLL_S)
 
     def release(self) -> None:
@@ -69,6 +69,40 @@ class DeviceLock:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+def _lock_folder() -> Path:
+    """One folder for all users of the machine: a card is shared by more than one of them."""
+    folder = Path(
+        os.environ.get("AUTOTUNE_LOCKS") or Path(tempfile.gettempdir(), "autotune-locks")
+    )
+    try:
+        folder.mkdir(parents=True)
+        folder.chmod(0o1777)
+    except FileExistsError:
+        pass  # made by us, or by another user, before
+    except OSError as error:
+        raise CannotRun(
+            f"device locks cannot be kept in {folder}: {error.strerror}",
+            hint="set AUTOTUNE_LOCKS to a folder that all users of the machine can write",
+        ) from None
+    return folder
+
+
+def _open_shared(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        try:
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+            os.fchmod(descriptor, 0o666)  # whatever the umask: the next user must lock it too
+        except FileExistsError:
+            descriptor = os.open(path, flags)
+    except OSError as error:
+        raise CannotRun(
+            f"the lock of the device, {path}, cannot be opened: {error.strerror}",
+            hint="remove it if no autotune is running, or set AUTOTUNE_LOCKS",
+        ) from None
+    return descriptor
 
 
 def _holder(path: Path) -> str:

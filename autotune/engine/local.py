@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.engine.base import Step
-from autotune.engine.child import Zygote
+from autotune.engine.child import Zygote, child_environment
 from autotune.engine.device_lock import DeviceLock
 from autotune.errors import CannotRun
 from autotune.records import Device, Inspection, InspectSpec, Outcome, Status, TrialSpec
@@ -27,6 +32,8 @@ from autotune.trial.wire import (
 )
 
 _INSPECT_DEADLINE_S = 300.0
+#: What importing torch and diffusers may take on a slow disk.
+COLD_START_S = 60.0
 #: More progress than any trial writes between two looks.
 _READ_BYTES = 1 << 20
 #: Words in a log that name the cause when a native library aborts under a memory limit.
@@ -41,6 +48,7 @@ class _Running:
     spec: TrialSpec
     folder: Path
     deadline: float
+    oom_kills: int
     read: int = 0
     ended_by: Status | None = None
 
@@ -68,8 +76,9 @@ class LocalEngine:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._lock = DeviceLock(device, wait=wait, waiting=say)
+        #: Whether another autotune had the device first: what was free then is not what is now.
+        self.waited = self._lock.waited
         self._running: dict[str, _Running] = {}
-        self._done: list[Outcome] = []
 
         def start(cold: bool) -> Zygote:
             return Zygote(
@@ -84,9 +93,12 @@ class LocalEngine:
             self._zygote = start(cold)
             if self._zygote.ready.get("driver_touched"):
                 # A forked child could not use the card: pay for cold processes instead.
-                say("importing the libraries touched the GPU driver: trials start cold")
+                say("forked trials cannot use the GPU here: every trial starts cold")
                 self._zygote.close()
+                cold = True
                 self._zygote = start(True)
+            #: A cold child imports for this long before its own clock starts.
+            self._allowance_s = COLD_START_S if cold else 0.0
         except BaseException:
             self._lock.release()
             raise
@@ -100,25 +112,19 @@ class LocalEngine:
         while time.monotonic() < deadline:
             for event in self._zygote.events(1.0):
                 if event["event"] == "ended" and event["id"] == "inspect":
-                    return self._inspection(folder)
+                    return _read_inspection(folder)
         self._zygote.send(do="stop", id="inspect")
         raise CannotRun(f"looking at {spec.model.id} took more than {_INSPECT_DEADLINE_S:.0f} s")
-
-    def _inspection(self, folder: Path) -> Inspection:
-        try:
-            return read_record(folder, INSPECTION, Inspection)
-        except ValueError:
-            raise CannotRun(
-                f"the model cannot be looked at: {_last_line(folder)}",
-                hint=f"the whole message is in {folder / LOG}",
-            ) from None
 
     def submit(self, spec: TrialSpec, folder: Path) -> str:
         """See Engine."""
         folder.mkdir(parents=True)
         write_record(folder, SPEC, spec)
         self._running[spec.trial] = _Running(
-            spec=spec, folder=folder, deadline=time.monotonic() + spec.deadline_s
+            spec=spec,
+            folder=folder,
+            deadline=time.monotonic() + spec.deadline_s + self._allowance_s,
+            oom_kills=_oom_kills(),
         )
         self._zygote.send(do="start", id=spec.trial, folder=str(folder), job="trial")
         return spec.trial
@@ -144,8 +150,10 @@ class LocalEngine:
 
     def close(self) -> None:
         """See Engine."""
-        self._zygote.close()
-        self._lock.release()
+        try:
+            self._zygote.close()
+        finally:
+            self._lock.release()
 
     def _stop(self, running: _Running, why: Status) -> None:
         running.ended_by = why
@@ -179,18 +187,61 @@ def _how_it_ended(running: _Running, code: int) -> tuple[Status, str]:
     if running.ended_by is Status.HUNG:
         return Status.HUNG, f"still running after {running.spec.deadline_s:.0f} s"
     if running.ended_by is not None:
-        return running.ended_by, ""
+        return running.ended_by, running.ended_by.sentence
     log = _tail(running.folder)
     if running.spec.budget_bytes and any(words in log for words in _NO_MEMORY_WORDS):
         return Status.OVER_BUDGET, _last_line(running.folder)
-    if code == -9:
-        return Status.KILLED, "killed by signal 9 from outside"
+    if code == -signal.SIGKILL and _oom_kills() > running.oom_kills:
+        return Status.OUT_OF_RAM, "the kernel ended it because the host ran out of memory"
+    if -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        return Status.KILLED, f"ended by signal {-code} from outside"
     if code < 0:
         return Status.CRASHED, f"ended by signal {-code}: {_last_line(running.folder)}"
     return (
         Status.PROTOCOL_ERROR,
         f"exit status {code} without an outcome: {_last_line(running.folder)}",
     )
+
+
+def _oom_kills() -> int:
+    """How often the kernel has killed for want of memory, containers included; 0 if unknown."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def inspect_alone(spec: InspectSpec) -> Inspection:
+    """Ask the levers in a process of their own, where libraries may print what they like.
+
+    Raises:
+        CannotRun: If the model cannot be looked at.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_record(folder, SPEC, spec)
+        with (folder / LOG).open("wb") as log:
+            subprocess.run(
+                [sys.executable, "-m", "autotune.trial", name, "inspect"],
+                env=child_environment(spec.device, os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=_INSPECT_DEADLINE_S,
+                check=False,
+            )
+        return _read_inspection(folder)
+
+
+def _read_inspection(folder: Path) -> Inspection:
+    try:
+        return read_record(folder, INSPECTION, Inspection)
+    except ValueError:
+        raise CannotRun(
+            f"the model cannot be looked at: {_last_line(folder)}",
+            hint="autotune doctor shows which packages do not work",
+        ) from None
 
 
 def _steps(running: _Running) -> list[Step]:

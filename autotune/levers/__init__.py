@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import re
+import traceback
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from autotune.levers.base import Lever
+    from autotune.levers.base import Lever, ModelView
+    from autotune.records import Choice, Device
 
 #: One row a lever. Within a stage this is the order of application (levers.md, A1).
 BUILT_IN = (
@@ -76,3 +78,20 @@ def _checked(candidate: object, source: str) -> Lever:
     if not isinstance(candidate.stage, Stage):
         raise TypeError(f"{source} has a stage that is not an autotune.records.Stage")
     return candidate
+
+
+def offered_choices(device: Device, view: ModelView | None) -> dict[str, tuple[Choice, ...]]:
+    """What every lever offers on the device, and for the model if one is given.
+
+    A third-party lever that fails to answer is left out, with its traceback on standard error. A
+    built-in one that fails is a bug, or a model that cannot be used, and must be seen.
+    """
+    offered = {}
+    for name, lever in load_levers().items():
+        try:
+            offered[name] = tuple(lever.choices(device, view))
+        except Exception:
+            if is_built_in(lever):
+                raise
+            traceback.print_exc()
+    return offered

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from autotune.errors import RecipeMismatch, one_line
-from autotune.levers import load_levers
+from autotune.levers import load_levers, offered_choices
 from autotune.levers.base import Lever, Target
 from autotune.levers.rules import broken_rule
 from autotune.models.catalog import find_pipeline
@@ -45,7 +45,7 @@ def apply_recipe(pipe: Any, recipe: Recipe, *, allow_mismatch: bool) -> Any:
         raise RecipeMismatch(
             f"the recipe is for {recipe.model.pipeline}, this is {kind}", hint=_ALLOW
         )
-    chosen = _checked_device(recipe, _kind_of(pipe), allow_mismatch)
+    chosen = _checked_device(recipe, _device_of(pipe), allow_mismatch)
     target = Target(
         model=_describe(pipe, recipe), device=chosen, workload=recipe.workload, pipe=pipe
     )
@@ -126,8 +126,8 @@ def _check_choices(recipe: Recipe, device: Device, model: Model) -> None:
     """Every choice must exist in this installation and be available here (R4)."""
     view = Structure(model, recipe.workload)
     offered = {
-        name: {choice.id: choice for choice in lever.choices(device, view)}
-        for name, lever in load_levers().items()
+        name: {choice.id: choice for choice in choices}
+        for name, choices in offered_choices(device, view).items()
     }
     check_choices(recipe.choices, offered)
     for lever, id in recipe.choices.items():
@@ -157,13 +157,21 @@ def _check_rules(recipe: Recipe, target: Target) -> None:
 
 def _every_choice(device: Device) -> dict[str, set[str]]:
     return {
-        name: {choice.id for choice in lever.choices(device, None)}
-        for name, lever in load_levers().items()
+        name: {choice.id for choice in choices}
+        for name, choices in offered_choices(device, None).items()
     }
 
 
-def _kind_of(pipe: Any) -> str:
-    return str(getattr(pipe, "device", "cpu"))
+def _device_of(pipe: Any) -> str:
+    """Where the pipeline computes, by UUID: torch and the driver may count cards differently."""
+    device = pipe._execution_device  # of an offloaded pipeline, `.device` is "meta" or "cpu"
+    if device.type == "cuda":
+        import torch
+
+        uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+        if uuid is not None and torch.version.hip is None:
+            return f"GPU-{uuid}"
+    return str(device.type)
 
 
 def _describe(pipe: Any, recipe: Recipe) -> Model:

@@ -25,16 +25,12 @@ def print_levers(
     whats = {name: lever.what for name, lever in load_levers().items()}
     last = None
     for choice in choices:
-        first = choice.lever != last
-        if first and last is not None:
-            table.add_section()
-        last = choice.lever
-        table.add_row(
-            choice.lever if first else "",
-            choice.id,
-            f"{whats[choice.lever]}: {choice.what}" if first else choice.what,
-            _here(choice),
-        )
+        if choice.lever != last:
+            if last is not None:
+                table.add_section()
+            table.add_row(choice.lever, "", whats[choice.lever], "")
+            last = choice.lever
+        table.add_row("", choice.id, choice.what, _here(choice))
     subject = f"{model} on {device.name}" if model else device.name
     console.print(f"levers for {subject}")
     console.print(table)

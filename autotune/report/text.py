@@ -114,7 +114,11 @@ def _nothing_fits(result: Result) -> Iterator[str]:
         yield "hint: give more --time, or a larger --vram"
         return
     if needed is None:
-        yield "no candidate could be measured without a budget either: see autotune doctor"
+        yield "no candidate could be measured, not even without a budget:"
+        for status in sorted({one.outcome.status.sentence for one in result.history.tried}):
+            yield f"  {status}"
+        yield ""
+        yield "hint: autotune levers --model MODEL shows what could still be set; autotune doctor"
         return
     sure = "seen to work" if needed.tried_out else "estimated from the peaks"
     changes = change_phrase(result.history.space.changes(needed.candidate))

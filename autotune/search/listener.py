@@ -14,6 +14,9 @@ from autotune.search.space import Space
 class Listener(Protocol):
     """Receives the events of one study."""
 
+    def waiting(self, what: str) -> None:
+        """Nothing can be shown for some seconds, because of this."""
+
     def planned(self, request: Request, space: Space) -> None:
         """The space is known; the first trial follows."""
 
@@ -35,6 +38,9 @@ class Listener(Protocol):
 
 class Silence:
     """A listener that shows nothing."""
+
+    def waiting(self, what: str) -> None:
+        """See Listener."""
 
     def planned(self, request: Request, space: Space) -> None:
         """See Listener."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 
@@ -13,8 +14,10 @@ from autotune.search.listener import Listener
 from autotune.search.request import Request
 
 _POLL_S = 0.25
-#: The engine kills a stubborn trial after 5 s; twice that means the engine itself hangs.
-_CANCEL_S = 10.0
+#: The engine kills a stubborn trial after 5 s, and a large one takes a while to go: 30 s after
+#: that nothing will end it (fault matrix T11). A cold start may come before its deadline.
+_CANCEL_S = 35.0
+_STUCK_S = 95.0
 #: A baseline may be a large model on a slow device; half an hour is the longest worth waiting.
 _BASELINE_DEADLINE_S = 1800.0
 #: Other trials get ten times what the baseline took, never less than this.
@@ -98,9 +101,10 @@ class Runner:
         self.listener.started(self.count, candidate, why)
         self.engine.submit(spec, self.request.folder / "trials" / spec.trial)
         try:
-            outcome = self._wait(spec.trial)
+            outcome = self._wait(spec.trial, spec.deadline_s + _STUCK_S)
         except KeyboardInterrupt:
-            self._cancel(spec.trial)
+            with contextlib.suppress(CannotRun):  # it may have ended just before
+                self._cancel(spec.trial)
             raise
         return Tried(number=self.count, candidate=dict(candidate), why=why, outcome=outcome)
 
@@ -109,8 +113,9 @@ class Runner:
             return _BASELINE_DEADLINE_S
         return max(_DEADLINE_FLOOR_S, self._baseline_s * _DEADLINE_SHARE)
 
-    def _wait(self, trial: str) -> Outcome:
-        while True:
+    def _wait(self, trial: str, most_s: float) -> Outcome:
+        give_up_at = time.monotonic() + most_s
+        while time.monotonic() < give_up_at:
             for event in self.engine.poll(_POLL_S):
                 if isinstance(event, Step):
                     self.listener.stepped(event)
@@ -118,6 +123,10 @@ class Runner:
                     return event
             if self.time_is_up:
                 return self._cancel(trial)
+        raise CannotRun(
+            f"trial {trial} does not end, not even when it is killed",
+            hint="the device's driver may hang: look at the kernel's log",
+        )
 
     def _cancel(self, trial: str) -> Outcome:
         self.engine.cancel(trial)

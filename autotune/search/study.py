@@ -84,7 +84,7 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
         engine=engine, request=request, listener=listener, history=history, stop_at=stop_at
     )
     study = _Study(runner=runner, admission=admission)
-    winner, needed, stopped_by = None, None, None
+    winner, needed, stopped_by, broke = None, None, None, None
     try:
         study.search()
         if history.feasible():
@@ -94,6 +94,8 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
             needed = find_needed(runner, history, admission)
     except KeyboardInterrupt as interrupt:
         stopped_by = interrupt
+    except CannotRun as error:
+        broke = error  # raised again once the best so far is safe
     best = history.finalist()
     if winner is None and best is not None:
         winner = provisional_winner(best, history)
@@ -102,6 +104,10 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
     if winner is not None:
         recipe = compose(request, history, winner, trials=runner.count, seconds=seconds)
         write_recipe(recipe, request.recipe_path, overwrite=request.overwrite)
+    if broke is not None:
+        if recipe is not None:
+            listener.said(f"the best so far is kept as provisional: {request.recipe_path}")
+        raise broke
     return Result(
         status=_status(winner),
         recipe=recipe,

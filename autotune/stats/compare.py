@@ -67,8 +67,8 @@ def _judge(ratio: float, low: float, high: float, p: float) -> tuple[Verdict, st
     if low >= 1 / (1 + SMALLEST_EFFECT) and high <= 1 + SMALLEST_EFFECT:
         return Verdict.SAME, f"all processes lie within {SMALLEST_EFFECT:.0%} of the baseline"
     return Verdict.CANNOT_SAY, (
-        f"process medians differ by a factor of {low:.2f} to {high:.2f} (p = {p:.3f}): "
-        "more processes are needed"
+        f"the processes overlap: baseline over candidate ranges from {low:.2f} to {high:.2f} "
+        f"(p = {p:.3f})"
     )
 
 

@@ -7,9 +7,12 @@ import faulthandler
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+#: Of at most 1000; ordinary processes have 0.
+_OOM_SCORE = "800"
 
 
 def run_job(folder: Path, job: str) -> None:
@@ -37,12 +40,32 @@ def process_control(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value)
 
 
-if __name__ == "__main__":
+def first_to_go() -> None:
+    """Ask the kernel to end this process before the coordinator when memory runs out."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+    except OSError:
+        pass  # not Linux, or not allowed: then the kernel chooses
+
+
+def main() -> None:
+    """Run the job of the command line and leave, whatever it leaves behind."""
+    code = 1
     faulthandler.enable()
-    if len(sys.argv) > 3:
-        die_with(int(sys.argv[3]))
-    run_job(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "trial")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Libraries leave threads behind that block a normal exit; the result is on disk.
-    os._exit(0)
+    first_to_go()
+    try:
+        if len(sys.argv) > 3:
+            die_with(int(sys.argv[3]))
+        run_job(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "trial")
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Libraries leave threads behind that block a normal exit; the result is on disk.
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

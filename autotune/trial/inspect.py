@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
 from pathlib import Path
 
-from autotune.levers import is_built_in, load_levers
+from autotune.levers import offered_choices
 from autotune.models.structure import Structure
-from autotune.records import Choice, Inspection, InspectSpec
+from autotune.records import Inspection, InspectSpec
 from autotune.trial.wire import INSPECTION, SPEC, read_record, write_record
 
 
@@ -19,18 +18,6 @@ def inspect_folder(folder: Path) -> Inspection:
 
 
 def inspect_levers(spec: InspectSpec) -> Inspection:
-    """Every choice of every lever; a third-party one that fails to answer is left out.
-
-    Its traceback stands in the log. A built-in lever that fails is a bug, or a model that cannot
-    be used, and must be seen.
-    """
-    view = Structure(spec.model, spec.model.workload)
-    found: list[Choice] = []
-    for lever in load_levers().values():
-        try:
-            found.extend(lever.choices(spec.device, view))
-        except Exception:
-            if is_built_in(lever):
-                raise
-            traceback.print_exc()
-    return Inspection(choices=tuple(found))
+    """Every choice of every lever, for the model and its workload."""
+    offered = offered_choices(spec.device, Structure(spec.model, spec.model.workload))
+    return Inspection(choices=tuple(one for found in offered.values() for one in found))

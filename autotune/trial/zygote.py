@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from autotune.trial.__main__ import die_with, process_control, run_job
+from autotune.trial.__main__ import die_with, first_to_go, process_control, run_job
 from autotune.trial.wire import LOG
 
 #: How long a child may clean up after TERM (fault matrix, common machinery).
@@ -167,9 +167,12 @@ class Zygote:
         self._events.flush()
 
 
+_spawned: list[subprocess.Popen[bytes]] = []
+
+
 def _spawn(folder: Path, job: str) -> int:
     with (folder / LOG).open("ab") as log:
-        return subprocess.Popen(
+        started = subprocess.Popen(
             [sys.executable, "-m", "autotune.trial", str(folder), job, str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -177,7 +180,9 @@ def _spawn(folder: Path, job: str) -> int:
             # The one inheritable descriptor is the device lock, which a trial must hold (D5).
             close_fds=False,
             start_new_session=True,
-        ).pid
+        )
+    _spawned.append(started)  # else the next Popen would reap it when it has ended
+    return started.pid
 
 
 def _children_of_this_process() -> set[int]:
@@ -193,6 +198,7 @@ def _become_trial(folder: Path, job: str, parent: int) -> NoReturn:
     try:
         os.setsid()
         die_with(parent)
+        first_to_go()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

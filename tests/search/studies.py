@@ -32,7 +32,7 @@ class Scribe(Silence):
 
 
 def study(
-    folder: Path, answer: Answer = WORLD, *, takes_s: float = 0.0, **changes: Any
+    folder: Path, answer: Answer = WORLD, *, takes_s: Any = 0.0, **changes: Any
 ) -> tuple[Result, TableEngine, Scribe]:
     """Run one; what differs from the usual request goes by name."""
     choices = changes.pop("choices", make_choices())

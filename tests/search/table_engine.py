@@ -35,7 +35,7 @@ class TableEngine:
 
     choices: tuple[Choice, ...]
     answer: Answer
-    takes_s: float = 0.0
+    takes_s: float | Callable[[TrialSpec], float] = 0.0
     specs: list[TrialSpec] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     _found: list[Step | Outcome] = field(default_factory=list)
@@ -47,7 +47,8 @@ class TableEngine:
     def submit(self, spec: TrialSpec, folder: Path) -> str:
         self.specs.append(spec)
         self._found.append(Step(trial=spec.trial, stage="load", facts={}))
-        self._running = (spec, time.monotonic() + self.takes_s)
+        takes_s = self.takes_s(spec) if callable(self.takes_s) else self.takes_s
+        self._running = (spec, time.monotonic() + takes_s)
         return spec.trial
 
     def poll(self, timeout_s: float) -> Sequence[Step | Outcome]:

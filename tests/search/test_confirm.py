@@ -9,7 +9,7 @@ import pytest
 
 from autotune.errors import CannotRun
 from autotune.records import Candidate, Outcome, Status, TrialSpec
-from autotune.search.confirm import MOST_PAIRS, PAIRS, Confirmed, confirm
+from autotune.search.confirm import PAIRS, Confirmed, confirm
 from autotune.search.history import History
 from autotune.search.listener import Silence
 from autotune.search.runner import Runner
@@ -79,11 +79,13 @@ def test_the_finalist_runs_under_the_budget_and_the_baseline_without(tmp_path: P
         assert (spec.budget_bytes is None) == (dict(spec.choices) == BASELINE)
 
 
-def test_more_pairs_are_run_where_four_cannot_say_and_never_more_than_six(tmp_path: Path) -> None:
+def test_processes_that_overlap_cannot_say_and_cost_no_more_than_four_pairs(
+    tmp_path: Path,
+) -> None:
     confirmed, engine = run(World(noise=0.2), tmp_path)
     assert confirmed.compared is not None
     assert confirmed.compared.verdict is Verdict.CANNOT_SAY
-    assert len(engine.specs) == 2 * MOST_PAIRS
+    assert len(engine.specs) == 2 * PAIRS
 
 
 def test_a_finalist_that_is_the_baseline_is_run_alone_under_the_budget(tmp_path: Path) -> None:

@@ -28,6 +28,17 @@ def test_when_the_time_is_up_the_best_so_far_is_provisional(tmp_path: Path) -> N
     assert not [one for one in recipe.refused if one.status is Status.CANCELLED]
 
 
+def test_a_trial_that_the_time_cut_off_is_neither_refused_nor_the_winner(tmp_path: Path) -> None:
+    result, engine, _ = study(
+        tmp_path, hasty, takes_s=lambda spec: 60 if spec.trial == "0003" else 0, time_s=0.5
+    )
+    assert engine.cancelled == ["0003"]
+    assert result.status == "provisional"
+    recipe = read_recipe(tmp_path / "recipe.json")
+    cut_off = engine.specs[2].choices
+    assert cut_off not in [recipe.choices, *(one.choices for one in recipe.refused)]
+
+
 def test_when_the_time_is_up_before_anything_fits_nothing_is_advised(tmp_path: Path) -> None:
     result, engine, _ = study(tmp_path, WORLD, takes_s=60, time_s=0.2)
     assert result.status == "none_fits"
