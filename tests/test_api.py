@@ -106,8 +106,6 @@ def test_nearly_the_whole_device_is_not_emulated(folder: Path, tmp_path: Path) -
         ({"device": "cuda:7"}, "no device 'cuda:7'"),
         ({"fix": {"dtyp": "bf16"}}, "no lever 'dtyp'"),
         ({"fix": {"dtype": "bf61"}}, "no choice of dtype 'bf61'"),
-        ({"fix": {"attention": "native-math", "attention-slicing": "max"}},
-         "attention=native-math with attention-slicing=max cannot be set here: sliced"),
         ({"workload": {"step": 3}}, "a workload has no 'step'"),
         ({"workload": {"height": 65}}, "a height of 65 pixels"),
         ({"space": "lossles"}, "no search space 'lossles'"),
@@ -124,13 +122,18 @@ def test_what_cannot_be_used_is_refused_before_a_folder_is_made(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_setting_that_this_model_cannot_take_leaves_no_folder(
-    folder: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("fix", "message"),
+    [
+        ({"vae-slicing": "on"}, "vae-slicing=on cannot be set here: nothing to split"),
+        ({"attention-slicing": "max", "attention": "native-math"}, "cannot be set here"),
+    ],
+)
+def test_a_setting_that_this_model_or_a_rule_excludes_leaves_no_folder(
+    folder: Path, tmp_path: Path, fix: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(BadInput, match="vae-slicing=on cannot be set here: nothing to split"):
-        autotune.suggest(
-            str(folder), vram="1GB", fix={"vae-slicing": "on"}, runs=tmp_path, engine="debug"
-        )
+    with pytest.raises(BadInput, match=message):
+        autotune.suggest(str(folder), vram="1GB", fix=fix, runs=tmp_path, engine="debug")
     assert list(tmp_path.iterdir()) == []
 
 
