@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotune.errors import BadInput, ModelUnavailable, shorten
+from autotune.errors import BadInput, shorten
 from autotune.models.catalog import Entry, aliases, find, load_catalog
 
 #: PATH_MAX of Linux: nothing longer names a folder, and no hub id comes near.
@@ -53,8 +53,7 @@ def parse_name(text: str) -> FolderName | HubName | DemoName:
     catalogue wins over a folder of the same name, and a folder that exists over a hub id.
 
     Raises:
-        BadInput: If it is malformed, or the folder does not exist.
-        ModelUnavailable: If it is a short name that the catalogue does not have.
+        BadInput: If it is malformed, the folder does not exist, or the catalogue lacks the name.
     """
     _screen(text)
     if text.startswith(("/", "~")) or text.split("/")[0] in {".", ".."}:
@@ -69,7 +68,7 @@ def parse_name(text: str) -> FolderName | HubName | DemoName:
         revision = _revision(match["revision"])
         return HubName(repository=repository, revision=revision, entry=find(repository))
     if short:
-        raise ModelUnavailable(f"there is no model {shorten(text)}", hint=_suggestion(text))
+        raise BadInput(f"there is no model {shorten(text)}", hint=_suggestion(text))
     raise BadInput(f"{shorten(text)} is not a model", hint=FORMS)
 
 

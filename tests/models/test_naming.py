@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.errors import AutotuneError, BadInput, ModelUnavailable
+from autotune.errors import AutotuneError, BadInput
 from autotune.models.naming import DemoName, FolderName, HubName, parse_name
 
 
@@ -134,13 +134,13 @@ def test_links_that_go_round_or_nowhere_are_refused(
     ("typo", "meant"), [("flx", "flux"), ("SDLX", "sdxl"), ("qwen-imag", "qwen-image")]
 )
 def test_a_typo_gets_close_matches(typo: str, meant: str) -> None:
-    with pytest.raises(ModelUnavailable, match=f"there is no model '{typo}'") as error:
+    with pytest.raises(BadInput, match=f"there is no model '{typo}'") as error:
         parse_name(typo)
     assert meant in (error.value.hint or "")
 
 
 def test_a_name_like_no_other_gets_the_list() -> None:
-    with pytest.raises(ModelUnavailable) as error:
+    with pytest.raises(BadInput) as error:
         parse_name("zzzzzzzz")
     assert "sdxl" in (error.value.hint or "")
 
