@@ -114,7 +114,7 @@ class LocalEngine:
                 if event["event"] == "ended" and event["id"] == "inspect":
                     return _read_inspection(folder)
         self._zygote.send(do="stop", id="inspect")
-        raise CannotRun(f"looking at {spec.model.id} took more than {_INSPECT_DEADLINE_S:.0f} s")
+        raise _took_too_long(spec)
 
     def submit(self, spec: TrialSpec, folder: Path) -> str:
         """See Engine."""
@@ -222,16 +222,23 @@ def inspect_alone(spec: InspectSpec) -> Inspection:
         folder = Path(name)
         write_record(folder, SPEC, spec)
         with (folder / LOG).open("wb") as log:
-            subprocess.run(
-                [sys.executable, "-m", "autotune.trial", name, "inspect"],
-                env=child_environment(spec.device, os.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                timeout=_INSPECT_DEADLINE_S,
-                check=False,
-            )
+            try:
+                subprocess.run(
+                    [sys.executable, "-m", "autotune.trial", name, "inspect"],
+                    env=child_environment(spec.device, os.environ),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    timeout=_INSPECT_DEADLINE_S,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                raise _took_too_long(spec) from None
         return _read_inspection(folder)
+
+
+def _took_too_long(spec: InspectSpec) -> CannotRun:
+    return CannotRun(f"looking at {spec.model.id} took more than {_INSPECT_DEADLINE_S:.0f} s")
 
 
 def _read_inspection(folder: Path) -> Inspection:

@@ -82,8 +82,33 @@ def test_a_lock_file_of_garbage_still_locks(content: bytes) -> None:
     lock.release()
 
 
-def test_the_file_of_the_lock_stays_in_its_folder() -> None:
+def test_the_lock_is_one_for_all_users_and_stays_in_its_folder() -> None:
     lock = DeviceLock(DEVICE, wait=False)
-    assert lock.path.parent == Path(os.environ["AUTOTUNE_CACHE"]) / "locks"
-    assert lock.path.stat().st_mode & 0o777 == 0o600
+    assert lock.path.parent == Path(os.environ["AUTOTUNE_LOCKS"])
+    assert lock.path.stat().st_mode & 0o777 == 0o666
+    assert lock.path.parent.stat().st_mode & 0o7777 == 0o1777
     lock.release()
+
+
+def test_a_link_in_place_of_the_lock_leads_nowhere(tmp_path: Path) -> None:
+    lock = DeviceLock(DEVICE, wait=False)
+    lock.release()
+    treasure = tmp_path / "treasure"
+    treasure.write_text("gold")
+    lock.path.unlink()
+    lock.path.symlink_to(treasure)
+    with pytest.raises(CannotRun, match="cannot be opened"):
+        DeviceLock(DEVICE, wait=False)
+    assert treasure.read_text() == "gold"
+    lock.path.unlink()
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AUTOTUNE_LOCKS", "/proc/no-such-folder")
+    with pytest.raises(
+        CannotRun, match="device locks cannot be kept in /proc/no-such-folder"
+    ) as raised:
+        DeviceLock(DEVICE, wait=False)
+    assert "AUTOTUNE_LOCKS" in str(raised.value.hint)

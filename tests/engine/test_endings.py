@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from autotune.engine import local
 from autotune.engine.base import Step
 from autotune.engine.device_lock import DeviceLock
 from autotune.errors import CannotRun
+from autotune.records import InspectSpec
 from tests.engine.driving import (
     MARK,
     follow,
@@ -124,3 +126,11 @@ def test_an_environment_that_cannot_import_torch_is_said_in_a_sentence(tmp_path:
         pass
     assert marked("no-torch") == []
     assert is_free("no-torch")
+
+
+def test_a_look_at_a_model_that_does_not_end_is_said_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local, "_INSPECT_DEADLINE_S", 0.1)
+    with pytest.raises(CannotRun, match="looking at sd15 took more than 0 s"):
+        local.inspect_alone(InspectSpec(model=tiny_model("sd15"), device=CPU))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune.engine import local
 from autotune.engine.local import LocalEngine
 from autotune.records import Status
 from autotune.trial.wire import OUTCOME, read_outcome
@@ -28,8 +29,10 @@ forked_and_cold = pytest.mark.parametrize("engine", ["forked", "cold"], indirect
 def _nothing_survives(request: pytest.FixtureRequest, engine: LocalEngine) -> object:
     """After each test only the zygote is left."""
     yield
-    mark = request.node.callspec.params["engine"]
-    assert trial_processes(mark) == []
+    survivors = trial_processes(request.node.callspec.params["engine"])
+    for process in survivors:
+        process.kill()  # the next test must not find them
+    assert survivors == []
 
 
 @forked_only
@@ -127,11 +130,33 @@ def test_a_trial_killed_from_outside_is_not_called_a_crash_or_out_of_memory(
     assert "HF_TOKEN" not in process.environ()
     assert os.getsid(process.pid) == os.getpgid(process.pid) == process.pid
     # It holds the device itself, should it ever outlive the coordinator.
-    lock = Path(os.environ["AUTOTUNE_CACHE"]) / "locks" / f"{mark}.lock"
+    lock = Path(os.environ["AUTOTUNE_LOCKS"]) / f"{mark}.lock"
     assert str(lock) in {file.path for file in process.open_files()}
     process.send_signal(signal.SIGKILL)
     _, outcome = follow(engine, "t")
     assert (outcome.status, outcome.stage) == (Status.KILLED, "load")
+
+
+@forked_only
+def test_a_trial_terminated_from_outside_was_killed_too(
+    engine: LocalEngine, folder: Folder
+) -> None:
+    start_hanging(engine, trial_spec(choices={"chaos": "hang"}), folder())
+    trial_processes("forked")[0].terminate()
+    _, outcome = follow(engine, "t")
+    assert (outcome.status, outcome.message) == (Status.KILLED, "ended by signal 15 from outside")
+
+
+@forked_only
+def test_a_trial_killed_while_the_kernel_ran_out_of_memory_needed_too_much(
+    engine: LocalEngine, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_hanging(engine, trial_spec(choices={"chaos": "hang"}), folder())
+    before = local._oom_kills()
+    monkeypatch.setattr(local, "_oom_kills", lambda: before + 1)
+    trial_processes("forked")[0].kill()
+    _, outcome = follow(engine, "t")
+    assert outcome.status is Status.OUT_OF_RAM
 
 
 @forked_only
