@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ _ENVIRONMENT = {
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(_ENVIRONMENT)
     config.stash[_CACHE] = os.environ["AUTOTUNE_CACHE"] = tempfile.mkdtemp(prefix="autotune-test-")
+    os.environ["AUTOTUNE_LOCKS"] = str(Path(config.stash[_CACHE], "locks"))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
