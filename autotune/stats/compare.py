@@ -66,9 +66,10 @@ def _judge(ratio: float, low: float, high: float, p: float) -> tuple[Verdict, st
         return Verdict.SLOWER, "every process was slower than every process of the baseline"
     if low >= 1 / (1 + SMALLEST_EFFECT) and high <= 1 + SMALLEST_EFFECT:
         return Verdict.SAME, f"all processes lie within {SMALLEST_EFFECT:.0%} of the baseline"
+    apart = low > 1 or high < 1
+    why = "more processes are needed" if apart and p >= CONFIDENCE_P else "the processes overlap"
     return Verdict.CANNOT_SAY, (
-        f"the processes overlap: baseline over candidate ranges from {low:.2f} to {high:.2f} "
-        f"(p = {p:.3f})"
+        f"{why}: baseline over candidate ranges from {low:.2f} to {high:.2f} (p = {p:.3f})"
     )
 
 
