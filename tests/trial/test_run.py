@@ -158,4 +158,6 @@ def test_a_cold_trial_needs_as_much_memory_as_a_forked_one(
     cold = read_outcome(tmp_path, "t")
     assert forked.memory is not None
     assert cold.memory is not None
-    assert abs(cold.memory.peak_bytes - forked.memory.peak_bytes) < 40 * MIB
+    # Imports inside the measurement would add 170 MiB; the first run of a new installation, which
+    # compiles what it imports, was seen to add 67.
+    assert abs(cold.memory.peak_bytes - forked.memory.peak_bytes) < 100 * MIB
