@@ -57,10 +57,13 @@ def apply_recipe(pipe: Any, recipe: Recipe, *, allow_mismatch: bool) -> Any:
     check_choices(recipe.choices, _every_choice(chosen))
     _check_rules(recipe, target)
     for lever, choice in levers:
-        if lever.stage is Stage.LOAD and not lever.engaged(target, choice).engaged:
+        if lever.stage is not Stage.LOAD:
+            continue
+        evidence = lever.engaged(target, choice)
+        if not evidence.engaged:
             raise RecipeMismatch(
                 f"{lever.name}={choice} can only be set while loading, and this pipeline was "
-                f"loaded without it ({lever.engaged(target, choice).detail})",
+                f"loaded without it ({evidence.detail})",
                 hint="autotune.build(recipe) loads the pipeline with it",
             )
     for lever, choice in levers:

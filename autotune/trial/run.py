@@ -83,6 +83,7 @@ class _Trial:
     observation: clock.Observation = field(default_factory=clock.Observation)
     health: Health | None = None
     problem: str | None = None
+    reference: Any = None
 
     def run(self) -> None:
         """Load, warm up, observe, sample."""
@@ -162,7 +163,7 @@ class _Trial:
         self.problem = output.problem_of(picture, result, (work.height, work.width))
         if self.problem is None:
             output.save_picture(picture, self.folder / PICTURE)
-        self._reference = picture
+        self.reference = picture
         self.health = Health(
             finite=self.problem is None or "NaN" not in self.problem,
             deviation=_finite(float(picture.float().std())),
@@ -174,7 +175,7 @@ class _Trial:
         """Another seed must give another picture; the same one would mean a cached result."""
         if self.health is None or self.health.differs_by_seed is not None:
             return
-        same = picture.shape == self._reference.shape and bool((picture == self._reference).all())
+        same = picture.shape == self.reference.shape and bool((picture == self.reference).all())
         self.health = self.health.but(differs_by_seed=not same)
         if same and self.problem is None:
             self.problem = "two seeds gave the same picture"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,14 +15,6 @@ from tests.engine.driving import local_engine
 
 #: Nothing here may ever reach a shell, or be split.
 _WEIRD = "trials of 'Ann\" $(touch x); \u00e9 *"
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _locks_of_its_own() -> Iterator[None]:
-    """Locks are for all users of a machine; those of the tests are for the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUTOTUNE_LOCKS", str(Path(os.environ["AUTOTUNE_CACHE"]) / "locks"))
-        yield
 
 
 @pytest.fixture(scope="session")
