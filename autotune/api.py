@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune.errors import BadInput
-from autotune.records import Device, Model
+from autotune.errors import BadInput, shorten
+from autotune.records import Device, Fidelity, Host, Model
 from autotune.units import (
     DURATION_FORMS,
     LONGEST_S,
@@ -44,6 +44,8 @@ def suggest(
     seed: int = 0,
     fix: Mapping[str, str] | None = None,
     space: str | None = None,
+    quality: str = "balanced",
+    ram: str | None = None,
     workload: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     runs: str | Path = "autotune-runs",
@@ -65,6 +67,9 @@ def suggest(
         seed: Same seed, same proposals for the same outcomes.
         fix: Levers that the search must leave at a choice: ``{"attention": "native"}``.
         space: A shipped search space by name, or a TOML file.
+        quality: How much a setup may change the picture: ``exact``, ``close``, ``balanced`` or
+            ``any``.
+        ram: Host memory a setup may take where the device is a card: ``32GB``, ``80%``.
         workload: What differs from the model's default workload: ``{"steps": 8}``.
         out: The recipe's path; by default it lies in the run folder.
         runs: Where run folders are made.
@@ -83,20 +88,22 @@ def suggest(
 
     listener = listener or Silence()
     listener.waiting("looking at the machine and the model")
-    request = make_request(
-        model,
+    asked = Asked(
         vram=vram,
         device=device,
         trials=trials,
         time=time,
         seed=seed,
-        fix=fix,
+        fix=fix or {},
         space=space,
-        workload=workload,
+        quality=quality,
+        ram=ram,
+        workload=workload or {},
         out=out,
         runs=runs,
         force=force,
     )
+    request = make_request(model, asked)
     from autotune.search.study import run_study  # with Optuna: not for a request that is refused
 
     try:
@@ -160,21 +167,26 @@ def apply(pipe: Any, recipe: Recipe | str | Path, *, allow_mismatch: bool = Fals
     return apply_recipe(pipe, _loaded(recipe), allow_mismatch=allow_mismatch)
 
 
-def make_request(
-    model: str,
-    *,
-    vram: str | None,
-    device: str | None,
-    trials: int | None,
-    time: str | float | None,
-    seed: int,
-    fix: Mapping[str, str] | None,
-    space: str | None,
-    workload: Mapping[str, Any] | None,
-    out: str | Path | None,
-    runs: str | Path,
-    force: bool,
-) -> Request:
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a study is asked for, as ``suggest`` takes it."""
+
+    vram: str | None = None
+    device: str | None = None
+    trials: int | None = None
+    time: str | float | None = None
+    seed: int = 0
+    fix: Mapping[str, str] = field(default_factory=dict)
+    space: str | None = None
+    quality: str = "balanced"
+    ram: str | None = None
+    workload: Mapping[str, Any] = field(default_factory=dict)
+    out: str | Path | None = None
+    runs: str | Path = "autotune-runs"
+    force: bool = False
+
+
+def make_request(model: str, asked: Asked) -> Request:
     """Check everything a study is asked for, before the first trial (C13).
 
     Raises:
@@ -188,37 +200,42 @@ def make_request(
     from autotune.search.request import DEFAULT_TRIALS, Request
 
     # Cheap checks first: nothing is probed or downloaded for a typing error.
-    wanted = parse_budget(vram) if vram is not None else None
-    time_s = parse_duration(time) if isinstance(time, str) else time
-    trials = DEFAULT_TRIALS if trials is None else trials
-    _check_numbers(trials, time_s, seed)
-    if out is not None:
-        check_writable(Path(out), overwrite=force)
+    wanted = parse_budget(asked.vram) if asked.vram is not None else None
+    wanted_ram = parse_budget(asked.ram) if asked.ram is not None else None
+    fidelity = _fidelity(asked.quality)
+    time_s = parse_duration(asked.time) if isinstance(asked.time, str) else asked.time
+    trials = DEFAULT_TRIALS if asked.trials is None else asked.trials
+    _check_numbers(trials, time_s, asked.seed)
+    if asked.out is not None:
+        check_writable(Path(asked.out), overwrite=asked.force)
     machine = probe_machine()
-    chosen = select_device(machine, device)
+    chosen = select_device(machine, asked.device)
     budget = _budget(wanted, chosen)
-    pins = dict(fix or {})
-    _check_names(pins, space, None, chosen)  # before a download, which may take an hour
+    ram_bytes = _ram(wanted_ram, chosen, machine.host)
+    pins = dict(asked.fix)
+    _check_names(pins, asked.space, None, chosen)  # before a download, which may take an hour
     resolved = resolve(model)
-    resolved = resolved.but(workload=_workload(resolved, workload or {}))
-    definition = _check_names(pins, space, resolved.family, chosen)
-    folder = _run_folder(Path(runs), resolved, chosen, budget)
+    resolved = resolved.but(workload=_workload(resolved, asked.workload))
+    definition = _check_names(pins, asked.space, resolved.family, chosen)
+    folder = _run_folder(Path(asked.runs), resolved, chosen, budget)
     return Request(
         model=resolved,
         machine=machine,
         device=chosen,
         fingerprint=fingerprint(machine, chosen),
-        budget_asked=vram or _in_words(budget),
+        budget_asked=asked.vram or _in_words(budget),
         budget_bytes=budget,
         emulated=wanted is not None and budget < chosen.total_bytes * _WHOLE_DEVICE,
         definition=definition,
+        quality=fidelity,
+        ram_bytes=ram_bytes,
         pins=pins,
         trials=trials,
         time_s=time_s,
-        seed=seed,
+        seed=asked.seed,
         folder=folder,
-        recipe_path=Path(out) if out is not None else folder / "recipe.json",
-        overwrite=force,
+        recipe_path=Path(asked.out) if asked.out is not None else folder / "recipe.json",
+        overwrite=asked.force,
     )
 
 
@@ -282,6 +299,26 @@ def _budget(wanted: Any, device: Device) -> int:
     if wanted is None:
         return default_budget(device.free_bytes)
     return int(wanted.resolve(device.total_bytes, device.free_bytes))
+
+
+def _ram(wanted: Any, device: Device, host: Host) -> int | None:
+    if wanted is None:
+        return None
+    if device.kind in ("cpu", "mps"):
+        raise BadInput(
+            f"--ram is for a card; on {device.kind} the device is the host itself",
+            hint="say with --vram how much memory a setup may take",
+        )
+    total = host.ram_limit_bytes or host.ram_total_bytes
+    return int(wanted.resolve(total, host.ram_available_bytes))
+
+
+def _fidelity(quality: str) -> Fidelity:
+    try:
+        return Fidelity(quality)
+    except ValueError:
+        listed = ", ".join(f"{one} ({one.sentence})" for one in Fidelity)
+        raise BadInput(f"there is no quality {shorten(quality)}", hint=listed) from None
 
 
 def _workload(model: Model, changes: Mapping[str, Any]) -> Any:

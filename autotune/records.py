@@ -140,6 +140,22 @@ class Model(Record):
     components: tuple[Component, ...]
     workload: Workload
 
+    @property
+    def denoisers(self) -> tuple[str, ...]:
+        """The denoiser and its twins of the same class (Wan 2.2 has a second transformer)."""
+        own = self.component(self.denoiser)
+        twins = (
+            part.name for part in self.components if own and part.class_name == own.class_name
+        )
+        return (self.denoiser, *(name for name in twins if name != self.denoiser))
+
+    @property
+    def text_encoders(self) -> tuple[str, ...]:
+        """The text encoders, the largest first."""
+        found = [part for part in self.components if part.name.startswith("text_encoder")]
+        found.sort(key=lambda part: (-part.weight_bytes, part.name))
+        return tuple(part.name for part in found)
+
     def component(self, name: str) -> Component | None:
         """The component of that name, if the model has it."""
         return next((part for part in self.components if part.name == name), None)
@@ -154,8 +170,36 @@ class Stage(StrEnum):
     LOAD = "load"
     BUILD = "build"
     WRAP = "wrap"
+    PLACE = "place"
     COMPILE = "compile"
     CALL = "call"
+
+
+class Fidelity(StrEnum):
+    """How much a choice may change the picture: the strictest ``--quality`` that still tries it."""
+
+    EXACT = "exact"
+    CLOSE = "close"
+    BALANCED = "balanced"
+    ANY = "any"
+
+    def allows(self, other: Fidelity) -> bool:
+        """Whether a study of this quality tries a choice of that fidelity."""
+        order = list(Fidelity)
+        return order.index(other) <= order.index(self)
+
+    @property
+    def sentence(self) -> str:
+        """What it means for the picture."""
+        return _FIDELITIES[self]
+
+
+_FIDELITIES = {
+    Fidelity.EXACT: "the same picture, up to rounding",
+    Fidelity.CLOSE: "the same picture to the eye",
+    Fidelity.BALANCED: "small changes that most people accept",
+    Fidelity.ANY: "visible changes",
+}
 
 
 class Choice(Record):
@@ -167,7 +211,7 @@ class Choice(Record):
     unavailable: str | None = None
     needs: tuple[str, ...] = ()
     baseline: bool = False
-    lossless: bool = True
+    fidelity: Fidelity = Fidelity.EXACT
 
 
 class Evidence(Record):
@@ -213,6 +257,10 @@ class TrialSpec(Record):
     #: Stop sampling once a timed generation took longer than this: it can no longer win.
     give_up_above_s: float | None = None
     threads: int | None = None
+    #: Host memory the trial may take, where the device is not the host.
+    ram_bytes: int | None = None
+    #: Where this study keeps what is expensive to make and the same for many candidates.
+    prepared: str | None = None
 
 
 class Teaches(StrEnum):
@@ -283,6 +331,9 @@ class Memory(Record):
     allocated_bytes: int | None = None
     reserved_bytes: int | None = None
     device_bytes: int | None = None
+    #: On a device that is not the host: the peak of resident host memory, and pages pinned in it.
+    host_bytes: int | None = None
+    pinned_bytes: int | None = None
     how: str
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import autotune
-from autotune.api import make_request
+from autotune.api import Asked, make_request
 from autotune.errors import BadInput
 from autotune.search.listener import Silence
 from autotune.search.request import Request
@@ -52,11 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request_for(folder: Path, runs: Path, **changes: Any) -> Request:
-    usual: dict[str, Any] = {
-        "vram": "1GB", "device": "cpu", "trials": None, "time": None, "seed": 0, "fix": None,
-        "space": None, "workload": None, "out": None, "runs": runs, "force": False,
-    }  # fmt: skip
-    return make_request(str(folder), **{**usual, **changes})
+    usual: dict[str, Any] = {"vram": "1GB", "device": "cpu", "runs": runs}
+    return make_request(str(folder), Asked(**{**usual, **changes}))
 
 
 def test_a_request_is_complete_and_has_a_run_folder_of_its_own(

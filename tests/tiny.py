@@ -228,6 +228,48 @@ def tiny_sana(folder: Path) -> Path:
     )
 
 
+def tiny_wan(folder: Path) -> Path:
+    """A WanPipeline (video): five frames of 64x64 by default."""
+    import diffusers
+    import transformers
+
+    _seed()
+    encoder = transformers.UMT5EncoderModel(
+        transformers.UMT5Config(
+            vocab_size=64,
+            d_model=_WIDTH,
+            d_kv=16,
+            d_ff=64,
+            num_layers=2,
+            num_heads=2,
+            feed_forward_proj="gated-gelu",
+        )
+    )
+    return _save(
+        folder,
+        diffusers.WanPipeline(
+            tokenizer=_t5_tokenizer(),
+            text_encoder=encoder,
+            vae=diffusers.AutoencoderKLWan(
+                base_dim=8, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1
+            ),
+            scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+            transformer=diffusers.WanTransformer3DModel(
+                patch_size=(1, 2, 2),
+                num_attention_heads=2,
+                attention_head_dim=16,
+                in_channels=16,
+                out_channels=16,
+                text_dim=_WIDTH,
+                freq_dim=32,
+                ffn_dim=64,
+                num_layers=2,
+                rope_max_seq_len=32,
+            ),
+        ),
+    )
+
+
 #: Every pipeline of this module by its short name.
 TINY: dict[str, Callable[[Path], Path]] = {
     "sd15": tiny_sd15,
@@ -236,6 +278,7 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "pixart": tiny_pixart,
     "flux": tiny_flux,
     "sana": tiny_sana,
+    "wan": tiny_wan,
 }
 
 #: What a 64x64 picture in two steps needs besides the prompt.
@@ -245,6 +288,7 @@ CALL: dict[str, dict[str, Any]] = {
 # Binning would make it 256x256 at least; cleaning captions wants a package nobody else needs.
 CALL["pixart"] |= {"use_resolution_binning": False, "clean_caption": False}
 CALL["sana"] |= {"use_resolution_binning": False, "clean_caption": False}
+CALL["wan"] |= {"num_frames": 5}
 
 
 def _seed() -> None:

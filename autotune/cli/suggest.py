@@ -36,6 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     search.add_argument(
         "--space", metavar="NAME|FILE", help="another search space: lossless, or a TOML file"
     )
+    search.add_argument(
+        "--quality",
+        metavar="PRESET",
+        default="balanced",
+        help="how much a setup may change the picture: exact, close, balanced, any "
+        "(default: balanced)",
+    )
+    search.add_argument(
+        "--ram", metavar="SIZE", help="host memory that offloading to it may take (default: all)"
+    )
     work = parser.add_argument_group("workload (default: what the model is usually run with)")
     work.add_argument("--prompt", action="append", help="what to generate (repeatable)")
     for name in ("height", "width", "steps", "batch", "frames"):
@@ -105,6 +115,8 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "time": arguments.time,
         "seed": 0 if arguments.seed == "0" else parse_count(arguments.seed, "seed"),
         "space": arguments.space,
+        "quality": arguments.quality,
+        "ram": arguments.ram,
         "workload": workload,
         "out": arguments.out,
         "runs": arguments.runs,

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from autotune.records import Choice, Device, Evidence, Model, Stage, Workload
+from autotune.records import Choice, Device, Evidence, Fidelity, Model, Stage, Workload
 
 
 class ModelView(Protocol):
@@ -41,21 +42,41 @@ class Seen:
 class Target:
     """The thing levers are applied to, while it is being built.
 
-    ``load_arguments`` go to ``from_pretrained``; ``pipe`` is there from the build stage on;
-    ``seen`` holds what one observed generation did, when there was one.
+    Args:
+        load_arguments: Go to the pipeline's ``from_pretrained``.
+        quantization: By component, the configuration it is quantized with while loading.
+        prepared: Where the study keeps what is expensive to make and the same for many
+            candidates; ``None`` outside a study.
+        pipe: The pipeline, from the build stage on.
+        multiple: How many times the workload's batch one call makes.
+        seen: What one observed generation did to the modules that were watched.
     """
 
     model: Model
     device: Device
     workload: Workload
     load_arguments: dict[str, Any] = field(default_factory=dict)
+    quantization: dict[str, Any] = field(default_factory=dict)
+    prepared: Path | None = None
     pipe: Any = None
+    multiple: int = 1
     seen: Mapping[str, Seen] = field(default_factory=dict)
+
+    @property
+    def batch(self) -> int:
+        """How many pictures one call makes."""
+        return self.workload.batch * self.multiple
 
     @property
     def denoiser(self) -> Any:
         """The transformer or UNet."""
         return getattr(self.pipe, self.model.denoiser)
+
+    @property
+    def denoisers(self) -> Mapping[str, Any]:
+        """The denoiser and its twins, by component name."""
+        found = {name: getattr(self.pipe, name, None) for name in self.model.denoisers}
+        return {name: module for name, module in found.items() if module is not None}
 
     @property
     def vae(self) -> Any:
@@ -65,7 +86,16 @@ class Target:
 
 @runtime_checkable
 class Lever(Protocol):
-    """One thing that can be set."""
+    """One thing that can be set.
+
+    A lever may also have any of these:
+
+    - ``memory(model, choice, resident)``: from the bytes of each component that lie on the device
+      at once, as the levers before it left them, those under this choice (a lower bound);
+    - ``watched(target, choice)``: modules by name whose calls the observed generation counts,
+      found afterwards in ``target.seen``;
+    - ``start_up_s(choice)``: seconds by which the first call may be longer than the others.
+    """
 
     name: str
     what: str
@@ -98,7 +128,7 @@ class ChoiceMaker:
         *,
         unless: str | None = None,
         baseline: bool = False,
-        lossless: bool = True,
+        fidelity: Fidelity = Fidelity.EXACT,
     ) -> Choice:
         """One choice; ``unless`` is the reason it cannot exist here, if there is one."""
         return Choice(
@@ -107,5 +137,5 @@ class ChoiceMaker:
             what=what,
             unavailable=unless,
             baseline=baseline,
-            lossless=lossless,
+            fidelity=fidelity,
         )

@@ -7,11 +7,11 @@ Loading in a dtype, not casting later, is what keeps the modules a family wants 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.records import Choice, Device, Evidence, Model, Stage
+from autotune.records import Choice, Device, Evidence, Fidelity, Model, Stage
 
 name = "dtype"
 what = "number format of weights and computation"
@@ -37,13 +37,13 @@ def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
             "bfloat16: half the bytes, the range of fp32",
             unless=no_bf16,
             baseline=stored == "bf16",
-            lossless=stored == "bf16",
+            fidelity=Fidelity.EXACT if stored == "bf16" else Fidelity.CLOSE,
         ),
         choice(
             "fp16",
             "float16: half the bytes, a small range",
             baseline=stored == "fp16",
-            lossless=stored == "fp16",
+            fidelity=Fidelity.EXACT if stored == "fp16" else Fidelity.CLOSE,
         ),
     )
 
@@ -67,9 +67,9 @@ def engaged(target: Target, choice: str) -> Evidence:
     return Evidence(engaged=wanted * 2 > counts.total(), detail=f"denoiser parameters: {listed}")
 
 
-def memory(model: Model, choice: str) -> int:
-    """Bytes that the weights take, all components resident (a lower bound of the peak)."""
-    return sum(part.parameters for part in model.components) * _BYTES[choice]
+def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
+    """Bytes that the weights take, all components resident."""
+    return {part.name: part.parameters * _BYTES[choice] for part in model.components}
 
 
 def _stored(model: Model) -> str:

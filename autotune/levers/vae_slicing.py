@@ -40,7 +40,7 @@ def engaged(target: Target, choice: str) -> Evidence:
         return Evidence(engaged=flag, detail="flag set, nothing generated yet")
     batch = seen.widest_output[0] if seen.widest_output else 0
     return Evidence(
-        engaged=batch == 1 and seen.calls >= target.workload.batch > 1,
+        engaged=batch == 1 and seen.calls >= target.batch > 1,
         detail=f"{seen.calls} decoder calls of {batch} picture(s)",
     )
 

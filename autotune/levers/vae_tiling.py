@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.records import Choice, Device, Evidence, Stage
+from autotune.records import Choice, Device, Evidence, Fidelity, Stage
 
 name = "vae-tiling"
 what = "decode the picture in tiles"
@@ -31,7 +31,7 @@ def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
                 id,
                 f"tiles of a {id} of the side",
                 unless=_problem(view, share) if view else None,
-                lossless=False,
+                fidelity=Fidelity.CLOSE,
             )
             for id, share in _SHARE.items()
         ),

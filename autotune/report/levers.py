@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
-from autotune.records import Choice, Device
+from autotune.records import Choice, Device, Fidelity
 from autotune.report.words import console_for
 
 
@@ -44,6 +44,6 @@ def _here(choice: Choice) -> str:
     marks = ["yes"]
     if choice.baseline:
         marks.append("baseline")
-    if not choice.lossless:
-        marks.append("changes pixels")
+    if choice.fidelity is not Fidelity.EXACT:
+        marks.append(f"from --quality {choice.fidelity} on")
     return ", ".join(marks)

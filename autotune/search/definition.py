@@ -9,13 +9,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from autotune.errors import BadInput, one_line, shorten
 from autotune.files import read_capped
-from autotune.records import Record
+from autotune.records import Fidelity, Record
 
 #: A space file is a few hundred bytes; the cap also bounds nesting (TOML 2 000 levels deep fits
 #: no parser's stack).
@@ -31,6 +31,8 @@ class Definition(Record):
 
     format: Literal[1] = 1
     about: str = ""
+    #: How much a setup may change the picture at most, whatever ``--quality`` says.
+    quality: Annotated[Fidelity, Field(strict=False)] = Fidelity.ANY
     levers: Mapping[str, Wanted] = {}
 
 
@@ -44,12 +46,21 @@ def load_definition(family: str | None, space: str | None = None) -> Definition:
     Raises:
         BadInput: If a file is missing or not a search space.
     """
-    found = dict(read_definition(shipped_folder() / "default.toml").levers)
-    if family is not None and (own := shipped_folder() / f"{family}.toml").exists():
-        found |= read_definition(own).levers
+    paths = [shipped_folder() / "default.toml"]
+    if family is not None and (shipped_folder() / f"{family}.toml").exists():
+        paths.append(shipped_folder() / f"{family}.toml")
     if space is not None:
-        found |= read_definition(_asked(space)).levers
-    return Definition(levers=found)
+        paths.append(_asked(space))
+    merged = Definition()
+    for path in paths:
+        own = read_definition(path)
+        # What the more special file names is tried first.
+        rest = {name: wanted for name, wanted in merged.levers.items() if name not in own.levers}
+        merged = Definition(
+            quality=min(own.quality, merged.quality, key=list(Fidelity).index),
+            levers={**own.levers, **rest},
+        )
+    return merged
 
 
 def read_definition(path: Path) -> Definition:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotune.records import Device, Effort, Fingerprint, Machine, Model
+from autotune.records import Device, Effort, Fidelity, Fingerprint, Machine, Model
 from autotune.search.definition import Definition
 
 #: Half of the 20 to 40 minutes users will pay on a GPU (numbers.md F4), one minute on the demo.
@@ -28,6 +28,8 @@ class Request:
     budget_bytes: int
     emulated: bool
     definition: Definition
+    quality: Fidelity
+    ram_bytes: int | None
     pins: Mapping[str, str]
     trials: int
     time_s: float | None

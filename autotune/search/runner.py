@@ -96,6 +96,8 @@ class Runner:
                 "budget_bytes": budget_bytes,
                 "deadline_s": self._deadline(),
                 "give_up_above_s": give_up_above_s,
+                "ram_bytes": self.request.ram_bytes,
+                "prepared": str(self.request.folder / "prepared"),
             }
         )
         self.listener.started(self.count, candidate, why)

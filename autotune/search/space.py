@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune.errors import BadInput, shorten
-from autotune.records import Candidate, Choice
+from autotune.records import Candidate, Choice, Fidelity
 from autotune.search.definition import Definition
 
 
@@ -49,15 +49,21 @@ class Space:
 
 
 def build_space(
-    choices: Sequence[Choice], definition: Definition, pins: Mapping[str, str]
+    choices: Sequence[Choice],
+    definition: Definition,
+    pins: Mapping[str, str],
+    quality: Fidelity = Fidelity.ANY,
 ) -> Space:
     """Build the space from what the levers offer, what the files ask for, and what is pinned.
 
-    A pinned lever has one choice, in the baseline too: an explicit setting wins (D12).
+    Levers and choices come in the order of the files, which is the order they are tried in. A
+    pinned lever has one choice, in the baseline too: an explicit setting wins (D12), also over
+    the quality that is asked for.
 
     Raises:
         BadInput: If a file or a pin names what does not exist, or pins what cannot be had here.
     """
+    quality = min(quality, definition.quality, key=list(Fidelity).index)
     offered: dict[str, list[Choice]] = {}
     for choice in choices:
         offered.setdefault(choice.lever, []).append(choice)
@@ -65,9 +71,13 @@ def build_space(
         _known(lever, offered, "lever")
     levers: dict[str, tuple[Choice, ...]] = {}
     left_out: list[LeftOut] = []
-    for lever, found in offered.items():
+    for lever in [
+        *definition.levers,
+        *(name for name in offered if name not in definition.levers),
+    ]:
+        found = offered[lever]
         wanted = (pins[lever],) if lever in pins else definition.levers.get(lever, "baseline")
-        levers[lever], missing = _select(lever, found, wanted, pinned=lever in pins)
+        levers[lever], missing = _select(lever, found, wanted, quality, pinned=lever in pins)
         left_out.extend(missing)
     for lever in pins:
         _known(lever, offered, "lever")
@@ -100,13 +110,18 @@ def parse_pins(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _select(
-    lever: str, found: Sequence[Choice], wanted: str | tuple[str, ...], *, pinned: bool
+    lever: str,
+    found: Sequence[Choice],
+    wanted: str | tuple[str, ...],
+    quality: Fidelity,
+    *,
+    pinned: bool,
 ) -> tuple[tuple[Choice, ...], list[LeftOut]]:
     asked = () if isinstance(wanted, str) else wanted
     for id in asked:
         _known(id, [choice.id for choice in found], f"choice of {lever}")
     kept, left_out = [], []
-    for choice in found:
+    for choice in sorted(found, key=lambda one: asked.index(one.id) if one.id in asked else -1):
         named = wanted == "all" or choice.id in asked or (choice.baseline and not pinned)
         if choice.unavailable is not None:
             if pinned and choice.id in asked:
@@ -115,6 +130,9 @@ def _select(
                     hint="autotune levers --model MODEL lists what can",
                 )
             left_out.append(LeftOut(lever=lever, choice=choice.id, reason=choice.unavailable))
+        elif named and not (pinned or choice.baseline or quality.allows(choice.fidelity)):
+            reason = f"changes pictures more than --quality {quality} allows"
+            left_out.append(LeftOut(lever=lever, choice=choice.id, reason=reason))
         elif named:
             kept.append(choice)
         else:

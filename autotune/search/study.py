@@ -74,7 +74,7 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
         budget_bytes=request.budget_bytes,
         software=request.fingerprint.software,
     )
-    space = build_space(inspection.choices, request.definition, request.pins)
+    space = build_space(inspection.choices, request.definition, request.pins, request.quality)
     refuse_pins(request.pins, admission)
     space = ruled(space, admission)
     listener.planned(request, space)

@@ -8,7 +8,7 @@ not timed, because watching costs synchronisation.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -87,13 +87,19 @@ class _Watch:
     def before_decode(self, *_: Any) -> None:
         self.enter("decode")
 
-    def after_decode(self, module: Any, arguments: Any, output: Any) -> None:
-        shape = tuple(int(side) for side in getattr(output, "shape", ()))
-        before = self.observation.seen.get("vae.decoder")
-        if before is not None:
-            shape = tuple(map(max, before.widest_output, shape))
-        calls = before.calls + 1 if before else 1
-        self.observation.seen["vae.decoder"] = Seen(calls=calls, widest_output=shape)
+    def counter(self, name: str) -> Callable[[Any, Any, Any], None]:
+        """A forward hook that notes the calls of a module under this name."""
+        seen = self.observation.seen
+        seen[name] = Seen(calls=0, widest_output=())
+
+        def count(module: Any, arguments: Any, output: Any) -> None:
+            shape = tuple(int(side) for side in getattr(output, "shape", ()))
+            before = seen[name]
+            if before.calls:
+                shape = tuple(map(max, before.widest_output, shape))
+            seen[name] = Seen(calls=before.calls + 1, widest_output=shape)
+
+        return count
 
 
 @contextmanager
@@ -102,8 +108,12 @@ def observing(
     meter: Meter,
     synchronize: Callable[[], None],
     say: Callable[[str], None],
+    watched: Mapping[str, Any] | None = None,
 ) -> Iterator[Observation]:
-    """Watch the generation made inside the block; what was seen is complete when it ends."""
+    """Watch the generation made inside the block; what was seen is complete when it ends.
+
+    ``watched`` names modules whose calls are to be counted, beside the VAE's decoder.
+    """
     watch = _Watch(meter, synchronize, say)
     handles = [
         target.denoiser.register_forward_pre_hook(watch.before_forward),
@@ -112,7 +122,9 @@ def observing(
     decoder = getattr(target.vae, "decoder", None)
     if decoder is not None:
         handles.append(decoder.register_forward_pre_hook(watch.before_decode))
-        handles.append(decoder.register_forward_hook(watch.after_decode))
+        handles.append(decoder.register_forward_hook(watch.counter("vae.decoder")))
+    for name, module in (watched or {}).items():
+        handles.append(module.register_forward_hook(watch.counter(name)))
     try:
         yield watch.observation
     finally:

@@ -13,28 +13,45 @@ from autotune.trial.torch_names import torch_device
 
 
 def build_pipeline(target: Target, choices: Mapping[str, str]) -> None:
-    """Load the model with the choices' load stage, place it, and apply the other stages in order.
+    """Load the model with the choices' load stage and apply the other stages in order.
 
-    Sets ``target.pipe``. The folder is local and nothing is downloaded.
+    Sets ``target.pipe``. The folder is local and nothing is downloaded. A candidate without a
+    lever that places the pipeline gets all of it onto the device.
     """
+    levers = [(lever, choices[name]) for name, lever in load_levers().items() if name in choices]
+    placed = False
+    for stage in Stage:
+        if stage is Stage.BUILD:
+            target.pipe = _load(target)
+        if stage is Stage.COMPILE and not placed:
+            target.pipe.to(torch_device(target.device))
+        for lever, choice in levers:
+            if lever.stage is stage:
+                lever.apply(target, choice)
+                placed = placed or stage is Stage.PLACE
+
+
+def _load(target: Target) -> Any:
     import diffusers
 
-    levers = [(lever, choices[name]) for name, lever in load_levers().items() if name in choices]
-    for lever, choice in levers:
-        if lever.stage is Stage.LOAD:
-            lever.apply(target, choice)
     kind = getattr(diffusers, target.model.pipeline)
-    target.pipe = kind.from_pretrained(
+    pipe = kind.from_pretrained(
         target.model.folder,
         local_files_only=True,
         use_safetensors=True,
         **target.load_arguments,
     )
-    target.pipe.set_progress_bar_config(disable=True)
-    target.pipe.to(torch_device(target.device))
-    for lever, choice in levers:
-        if lever.stage is not Stage.LOAD:
-            lever.apply(target, choice)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def watched(target: Target, choices: Mapping[str, str]) -> dict[str, Any]:
+    """The modules whose calls the levers want counted, by the names they gave them."""
+    found: dict[str, Any] = {}
+    for name, lever in load_levers().items():
+        if name in choices and hasattr(lever, "watched"):
+            found |= lever.watched(target, choices[name])
+    return found
 
 
 def engagement(target: Target, choices: Mapping[str, str]) -> dict[str, Evidence]:
@@ -46,8 +63,8 @@ def engagement(target: Target, choices: Mapping[str, str]) -> dict[str, Evidence
     }
 
 
-def caller(pipe: Any, workload: Workload) -> Callable[[int], Any]:
-    """A function of the sample number that generates once.
+def caller(pipe: Any, workload: Workload, multiple: int = 1) -> Callable[[int], Any]:
+    """A function of the sample number that generates once, ``multiple`` batches in one call.
 
     Sample ``n`` uses seed ``workload.seed + n`` and the prompts in turn, the same for every
     candidate. Arguments the pipeline does not know are left out.
@@ -55,14 +72,15 @@ def caller(pipe: Any, workload: Workload) -> Callable[[int], Any]:
     import torch
 
     known = inspect.signature(pipe.__call__).parameters
+    batch = workload.batch * multiple
     wanted = {
         "height": workload.height,
         "width": workload.width,
         "num_frames": workload.frames,
         "num_inference_steps": workload.steps,
         _guidance_argument(known): workload.guidance,
-        "num_images_per_prompt": workload.batch if workload.frames is None else None,
-        "num_videos_per_prompt": workload.batch if workload.frames is not None else None,
+        "num_images_per_prompt": batch if workload.frames is None else None,
+        "num_videos_per_prompt": batch if workload.frames is not None else None,
         "max_sequence_length": workload.max_sequence_length,
         # The size is the workload's: PixArt and Sana would make another one and shrink it.
         "use_resolution_binning": False,

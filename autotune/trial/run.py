@@ -101,12 +101,17 @@ class _Trial:
         if spec.budget_bytes is not None:
             enforce_budget(spec.device, spec.budget_bytes, torch.get_num_threads())
         self.progress.say("load")
-        target = self.target = Target(model=spec.model, device=spec.device, workload=spec.workload)
+        target = self.target = Target(
+            model=spec.model,
+            device=spec.device,
+            workload=spec.workload,
+            prepared=Path(spec.prepared) if spec.prepared else None,
+        )
         self.load_s, _ = clock.timed(
             lambda: generate.build_pipeline(target, spec.choices), synchronize
         )
         self.meter.mark("load")
-        call = generate.caller(target.pipe, spec.workload)
+        call = generate.caller(target.pipe, spec.workload, target.multiple)
         self._warm_up(call, synchronize)
         self._sample(call, synchronize)
 
@@ -119,7 +124,13 @@ class _Trial:
             last = number == self.spec.effort.warmups - 1
             watch: Any = contextlib.nullcontext(self.observation)
             if last:
-                watch = clock.observing(self.target, self.meter, synchronize, self.progress.say)
+                watch = clock.observing(
+                    self.target,
+                    self.meter,
+                    synchronize,
+                    self.progress.say,
+                    generate.watched(self.target, self.spec.choices),
+                )
             with give_up_after(*self._patience()), watch as self.observation:
                 seconds, result = clock.timed(lambda: call(0), synchronize)
             self.warmups_s.append(seconds)
@@ -145,11 +156,13 @@ class _Trial:
 
     def _sample(self, call: Any, synchronize: Any) -> None:
         """Timed calls. A candidate that can no longer win is sampled once."""
+        assert self.target is not None
         assert self.meter is not None
         for number in range(1, self.spec.effort.samples + 1):
             self.progress.say("sample", n=number, of=self.spec.effort.samples)
             with give_up_after(*self._patience()):
                 seconds, result = clock.timed(partial(_picture, call, number), synchronize)
+            seconds /= self.target.multiple  # for the workload's batch, whatever one call makes
             self.samples_s.append(seconds)
             self._differs(result)
             limit = self.spec.give_up_above_s

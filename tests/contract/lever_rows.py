@@ -50,7 +50,7 @@ ROWS = (
         lever="channels-last",
         released="off vae denoiser denoiser+vae",
         baseline="off",
-        accepts=_all("off vae", **dict.fromkeys(UNETS, "off vae denoiser denoiser+vae")),
+        accepts=_all("off vae", wan="off") | dict.fromkeys(UNETS, "off vae denoiser denoiser+vae"),
     ),
     Row(
         lever="vae-tiling",
@@ -94,7 +94,7 @@ ROWS = (
         lever="attention",
         released="native native-flash native-efficient native-cudnn native-math",
         baseline="native",
-        accepts=_all("native", flux="native native-flash native-math"),
+        accepts=_all("native") | dict.fromkeys(("flux", "wan"), "native native-flash native-math"),
     ),
     Row(
         lever="attention-slicing",

@@ -14,11 +14,11 @@ import pytest
 from autotune.levers import BUILT_IN, load_levers
 from autotune.levers.base import Target
 from autotune.models.structure import Structure
-from autotune.records import Choice, Device, Evidence, Stage, Workload
+from autotune.records import Choice, Device, Evidence, Fidelity, Stage, Workload
 from autotune.trial import clock, generate, output
 from autotune.trial.memory import make_meter
 from tests.contract.lever_rows import ROWS, Row
-from tests.trial.bench import CPU, tiny_model
+from tests.trial.bench import CPU, fitted, tiny_model
 
 pytestmark = pytest.mark.trials
 
@@ -39,7 +39,7 @@ def row_name(value: object) -> str | None:
 
 
 def choices_of(row: Row, pipeline: str) -> dict[str, Choice]:
-    view = Structure(tiny_model(pipeline), row.workload)
+    view = Structure(tiny_model(pipeline), fitted(pipeline, row.workload))
     return {choice.id: choice for choice in load_levers()[row.lever].choices(CPU, view)}
 
 
@@ -64,6 +64,7 @@ def make(pipeline: str, workload: Workload, lever: str, choice: str, times: int 
     import torch
 
     torch.set_num_threads(1)
+    workload = fitted(pipeline, workload)
     target = Target(model=tiny_model(pipeline), device=CPU, workload=workload)
     tested = load_levers()[lever]
     choices = {row.lever: row.baseline for row in ROWS} | {lever: choice}
@@ -74,12 +75,14 @@ def make(pipeline: str, workload: Workload, lever: str, choice: str, times: int 
     if tested.stage is not Stage.LOAD:
         for _ in range(times - 1):
             tested.apply(target, choice)
-    with clock.observing(target, make_meter(CPU), lambda: None, lambda _: None) as seen:
-        result = generate.caller(target.pipe, workload)(0)
+    watched = generate.watched(target, choices)
+    with clock.observing(target, make_meter(CPU), lambda: None, lambda _: None, watched) as seen:
+        result = generate.caller(target.pipe, workload, target.multiple)(0)
     target.seen = seen.seen
     picture = output.picture_of(result)
     assert output.problem_of(picture, result) is None
-    assert picture.shape == (workload.batch, 3, workload.height, workload.width)
+    frames = () if workload.frames is None else (workload.frames,)
+    assert picture.shape == (target.batch, *frames, 3, workload.height, workload.width)
     return Made(picture=picture.float(), evidence=tested.engaged(target, choice))
 
 
@@ -99,13 +102,14 @@ def test_every_built_in_lever_has_a_row() -> None:
 
 @every_pair
 def test_a_lever_offers_the_released_choices_and_one_baseline(row: Row, pipeline: str) -> None:
-    view = Structure(tiny_model(pipeline), row.workload)
+    view = Structure(tiny_model(pipeline), fitted(pipeline, row.workload))
     found = load_levers()[row.lever].choices(CPU, view)
     assert [choice.id for choice in found] == row.released.split()
     assert {choice.lever for choice in found} == {row.lever}
     assert all(choice.what for choice in found)
     assert [choice.id for choice in found if choice.baseline] == [row.baseline]
-    assert {choice.id for choice in found if not choice.lossless} == set(row.changes)
+    inexact = {choice.id for choice in found if choice.fidelity is not Fidelity.EXACT}
+    assert inexact == set(row.changes)
 
 
 @every_pair

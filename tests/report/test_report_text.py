@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autotune.probe import probe_machine
-from autotune.records import Choice, Status
+from autotune.records import Choice, Fidelity, Status
 from autotune.report.levers import print_levers
 from autotune.report.machine import print_machine
 from autotune.report.recipe import explanation, print_recipe
@@ -169,7 +169,7 @@ def test_what_a_lever_says_is_printed_as_it_is(
     choices = [
         Choice(lever="dtype", id="fp32", what="what [/] is", baseline=True),
         Choice(lever="dtype", id="x[1]", what="list[int]", unavailable="[Errno 2] none [red]"),
-        Choice(lever="attention", id="native", what="torch picks", lossless=False),
+        Choice(lever="attention", id="native", what="torch picks", fidelity=Fidelity.CLOSE),
     ]
     text = printed(
         print_levers, choices, make_device(), "[b]m[/b]", width=width, monkeypatch=monkeypatch

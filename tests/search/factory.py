@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.probe.fingerprint import fingerprint
-from autotune.records import Choice, Component, Device, Host, Machine, Model, Workload
+from autotune.records import Choice, Component, Device, Fidelity, Host, Machine, Model, Workload
 from autotune.search.definition import Definition
 from autotune.search.request import Request
 from autotune.search.space import Space, build_space
@@ -109,6 +109,8 @@ def make_request(folder: Path, **changes: Any) -> Request:
         "budget_bytes": budget,
         "emulated": True,
         "definition": Definition(levers=dict.fromkeys(LEVERS, "all")),
+        "quality": Fidelity.ANY,
+        "ram_bytes": None,
         "pins": {},
         "trials": 12,
         "time_s": None,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from autotune.errors import BadInput
 from autotune.levers import load_levers
 from autotune.models.catalog import load_catalog
+from autotune.records import Fidelity
 from autotune.search.definition import (
     load_definition,
     read_definition,
@@ -54,10 +55,10 @@ def test_the_familys_file_overlays_the_default_and_the_asked_one_overlays_both(
     assert flux.levers["attention"] == asked.levers["attention"] == default.levers["attention"]
 
 
-def test_lossless_leaves_dtype_and_tiles_alone() -> None:
+def test_lossless_allows_nothing_that_changes_the_picture() -> None:
+    assert load_definition("demo").quality is Fidelity.ANY
     definition = load_definition("demo", "lossless")
-    assert definition.levers["dtype"] == "baseline"
-    assert definition.levers["vae-tiling"] == "baseline"
+    assert definition.quality is Fidelity.EXACT
     assert definition.levers["attention"] == "all"
 
 

@@ -31,6 +31,11 @@ def tiny_model(name: str) -> Model:
     return resolve(str(folder))
 
 
+def fitted(name: str, workload: Workload) -> Workload:
+    """The workload, as a video of five frames where the pipeline of that name makes videos."""
+    return workload.but(frames=5) if name == "wan" else workload
+
+
 def trial_spec(trial: str = "t", model: str = "sd15", **changes: object) -> TrialSpec:
     """A short screen of the tiny model with no lever set; fields can be changed."""
     spec = TrialSpec(
