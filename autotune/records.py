@@ -176,7 +176,7 @@ class Stage(StrEnum):
 
 
 class Fidelity(StrEnum):
-    """How much a choice may change the picture: the strictest ``--quality`` that still tries it."""
+    """How much a choice changes pictures: the strictest ``--quality`` that still tries it."""
 
     EXACT = "exact"
     CLOSE = "close"

@@ -237,7 +237,7 @@ def test_the_promised_pythons_are_the_classified_ones() -> None:
 def test_every_lever_has_a_row_in_the_contract() -> None:
     from autotune.levers import BUILT_IN
 
-    rows = importlib.import_module("tests.contract.lever_rows")
+    rows = importlib.import_module("tests.contract.rows")
     known = {name for value in vars(rows).values() for name in _names(value)}
     names = {importlib.import_module(f"autotune.levers.{module}").name for module in BUILT_IN}
     assert names - known == set()

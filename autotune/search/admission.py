@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autotune.estimate.memory import weights_floor
-from autotune.levers.rules import Rule, broken_rule
+from autotune.levers.rule import Rule
+from autotune.levers.rules import broken_rule
 from autotune.records import Candidate, Device, Model
 from autotune.units import format_bytes
 

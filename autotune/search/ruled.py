@@ -13,6 +13,10 @@ from autotune.search.admission import Admission
 from autotune.search.space import Space
 
 
+#: The nearest candidates differ in one or two levers; further ones would be no baseline.
+_MOST_LOOKED_AT = 20_000
+
+
 def refuse_pins(pins: Mapping[str, str], admission: Admission) -> None:
     """Refuse settings that a rule excludes whatever the other levers are.
 
@@ -39,7 +43,7 @@ def ruled(space: Space, admission: Admission) -> Space:
     if admission.broken(space.baseline) is None:
         return space
     excluded: dict[str, str] = {}
-    for candidate in _nearest_first(space):
+    for candidate in itertools.islice(_nearest_first(space), _MOST_LOOKED_AT):
         rule = admission.broken(candidate)
         if rule is None:
             return replace(space, baseline=candidate)
@@ -58,8 +62,10 @@ def _nearest_first(space: Space) -> Iterator[Candidate]:
     """
     named = {lever for rule in RULES for lever in rule.choices}
     levers = {lever: ids for lever, ids in space.open_levers.items() if lever in named}
-    combined = [
-        {**space.baseline, **dict(zip(levers, ids, strict=True))}
-        for ids in itertools.product(*levers.values())
-    ]
-    yield from sorted(combined, key=lambda one: len(space.changes(one)))
+    for number in range(1, len(levers) + 1):
+        for chosen in itertools.combinations(levers, number):
+            others = [
+                [id for id in levers[lever] if id != space.baseline[lever]] for lever in chosen
+            ]
+            for ids in itertools.product(*others):
+                yield {**space.baseline, **dict(zip(chosen, ids, strict=True))}

@@ -17,7 +17,8 @@ from autotune.models.structure import Structure
 from autotune.records import Choice, Device, Evidence, Fidelity, Stage, Workload
 from autotune.trial import clock, generate, output
 from autotune.trial.memory import make_meter
-from tests.contract.lever_rows import ROWS, Row
+from tests.contract.row import Row
+from tests.contract.rows import ROWS
 from tests.trial.bench import CPU, fitted, tiny_model
 
 pytestmark = pytest.mark.trials

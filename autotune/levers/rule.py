@@ -1,0 +1,105 @@
+"""What a row of the table in ``rules`` is, and when it forbids a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from autotune.records import Candidate, DeviceKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """Choices of one lever: ids in which ``*`` stands for anything, or all but those."""
+
+    ids: tuple[str, ...]
+    all_but: bool = False
+
+    def matches(self, choice: str | None) -> bool:
+        """Whether the choice is meant; a lever that is not set never is."""
+        if choice is None:
+            return False
+        return any(fnmatchcase(choice, id) for id in self.ids) is not self.all_but
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One combination that does not work, and why.
+
+    It forbids every candidate that matches all ``choices``, on the devices and families it names
+    (all, if it names none), while the package stands in the version range. ``cite`` is where the
+    behaviour was seen.
+    """
+
+    id: str
+    choices: Mapping[str, Pattern]
+    reason: str
+    cite: str
+    families: frozenset[str] = frozenset()
+    devices: frozenset[DeviceKind] = frozenset()
+    package: str | None = None
+    versions: str = ""
+
+    def forbids(
+        self,
+        candidate: Candidate,
+        *,
+        device: DeviceKind,
+        family: str | None,
+        software: Mapping[str, str],
+    ) -> bool:
+        """Whether the row excludes the candidate here."""
+        return (
+            all(pattern.matches(candidate.get(lever)) for lever, pattern in self.choices.items())
+            and (not self.families or family in self.families)
+            and (not self.devices or device in self.devices)
+            and self._in_range(software)
+        )
+
+    def _in_range(self, software: Mapping[str, str]) -> bool:
+        if self.package is None or self.package not in software:
+            return True
+        from packaging.specifiers import SpecifierSet
+
+        return SpecifierSet(self.versions).contains(software[self.package], prereleases=True)
+
+
+def make_rule(
+    id: str,
+    *when: str,
+    reason: str,
+    cite: str,
+    families: str = "",
+    devices: tuple[DeviceKind, ...] = (),
+    package: str = "",
+) -> Rule:
+    """A row, from text.
+
+    Args:
+        id: Short and for ever: it stands in reports.
+        when: What is forbidden together, as ``lever=id|id``, ``lever=group-*`` or
+            ``lever=!none`` for all but that one.
+        reason: Why, for people.
+        cite: Where it was seen.
+        families: Names between spaces; none means all.
+        devices: Kinds of device; none means all.
+        package: The package and the versions that behave so: ``torchao<0.20``.
+    """
+    from packaging.requirements import Requirement
+
+    needed = Requirement(package) if package else None
+    choices = {}
+    for text in when:
+        lever, _, ids = text.partition("=")
+        choices[lever] = Pattern(ids=tuple(ids.lstrip("!").split("|")), all_but=ids[0] == "!")
+    return Rule(
+        id=id,
+        choices=choices,
+        reason=reason,
+        cite=cite,
+        families=frozenset(families.split()),
+        devices=frozenset(devices),
+        package=needed.name if needed else None,
+        versions=str(needed.specifier) if needed else "",
+    )
