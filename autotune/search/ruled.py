@@ -12,7 +12,6 @@ from autotune.records import Candidate
 from autotune.search.admission import Admission
 from autotune.search.space import Space
 
-
 #: The nearest candidates differ in one or two levers; further ones would be no baseline.
 _MOST_LOOKED_AT = 20_000
 

@@ -1,0 +1,151 @@
+"""Every choice that a card offers, one short generation each, with its evidence.
+
+``AUTOTUNE_RESULTS=FOLDER`` keeps what was seen as JSON and as a table, for
+``tests/benchmarks/results``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from autotune.engine.local import LocalEngine
+from autotune.levers import load_levers
+from autotune.models.resolve import resolve
+from autotune.probe import probe_machine
+from autotune.records import Choice, Device, Effort, InspectSpec, Model, Outcome, Status, TrialSpec
+from tests.contract.pairs import WORKLOAD
+from tests.trial.bench import fitted, tiny_model
+
+pytestmark = [pytest.mark.gpu, pytest.mark.trials]
+
+#: The embedded model's Linears are large enough for every kernel; the others are tiny.
+PIPELINES = ("demo", "sd15", "sdxl", "wan")
+ONCE = Effort(name="gpu", warmups=1, samples=2)
+
+
+@pytest.fixture(scope="module")
+def card() -> Device:
+    cards = [device for device in probe_machine().devices if device.kind == "cuda"]
+    if not cards:
+        pytest.fail("tox -e gpu needs a CUDA card, and there is none")
+    return cards[0]
+
+
+@pytest.fixture(scope="module")
+def engine(card: Device, tmp_path_factory: pytest.TempPathFactory):
+    running = LocalEngine(
+        device=card, pipeline="FluxPipeline", folder=tmp_path_factory.mktemp("engine")
+    )
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def seen(card: Device):
+    """What every trial of this module came to, written at the end."""
+    rows: list[dict[str, object]] = []
+    yield rows
+    folder = os.environ.get("AUTOTUNE_RESULTS")
+    if folder:
+        machine = probe_machine()
+        facts = {"device": card.model_dump(mode="json"), "software": dict(machine.software)}
+        path = Path(folder) / "levers-on-cuda"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".json").write_text(json.dumps({**facts, "rows": rows}, indent=1))
+        path.with_suffix(".md").write_text(table(card, machine.software, rows))
+
+
+def table(card: Device, software, rows) -> str:
+    """The rows as Markdown."""
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(software.items()))
+    lines = [
+        f"# Every choice on {card.name}, driver {card.driver}",
+        "",
+        versions,
+        "",
+        "| pipeline | lever | choice | outcome | seconds | peak MiB | evidence |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = (row[name] for name in ("pipeline", "lever", "choice", "status"))
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.4f}"
+        peak = "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:.0f}"
+        told = str(row["detail"]).replace("|", "/")[:160]
+        lines.append(f"| {' | '.join(map(str, cells))} | {seconds} | {peak} | {told} |")
+    return "\n".join(lines) + "\n"
+
+
+def model_of(name: str) -> Model:
+    found = resolve("demo") if name == "demo" else tiny_model(name)
+    return found.but(workload=fitted(name, WORKLOAD))
+
+
+def offered(engine: LocalEngine, card: Device, name: str, folder: Path) -> tuple[Choice, ...]:
+    return engine.inspect(InspectSpec(model=model_of(name), device=card), folder).choices
+
+
+def tried(
+    engine: LocalEngine, card: Device, name: str, choices: dict[str, str], folder: Path
+) -> Outcome:
+    model = model_of(name)
+    spec = TrialSpec(
+        trial="one",
+        purpose="screen",
+        model=model,
+        choices=choices,
+        workload=model.workload,
+        device=card,
+        effort=ONCE,
+        budget_bytes=None,
+        deadline_s=240,
+        prepared=str(folder.parent / "prepared"),
+    )
+    engine.submit(spec, folder)
+    while True:
+        for event in engine.poll(0.5):
+            if isinstance(event, Outcome):
+                return event
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("lever", sorted(load_levers()))
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_available_choice_engages(
+    engine, card, seen, name: str, lever: str, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    choices = offered(engine, card, name, tmp_path / "inspect")
+    baseline = {choice.lever: choice.id for choice in choices if choice.baseline}
+    for choice in choices:
+        if choice.lever != lever or choice.baseline:
+            continue
+        if choice.unavailable is not None:
+            row = {"status": "unavailable", "seconds": None, "peak_bytes": None}
+            row |= {"detail": choice.unavailable}
+            seen.append({"pipeline": name, "lever": lever, "choice": choice.id, **row})
+            continue
+        candidate = baseline | {lever: choice.id}
+        outcome = tried(engine, card, name, candidate, tmp_path / choice.id)
+        evidence = outcome.engaged.get(lever)
+        seen.append(
+            {
+                "pipeline": name,
+                "lever": lever,
+                "choice": choice.id,
+                "status": outcome.status.value,
+                "seconds": min(outcome.samples_s, default=None),
+                "first_s": outcome.first_s,
+                "load_s": outcome.load_s,
+                "peak_bytes": outcome.memory.peak_bytes if outcome.memory else None,
+                "host_bytes": outcome.memory.host_bytes if outcome.memory else None,
+                "pinned_bytes": outcome.memory.pinned_bytes if outcome.memory else None,
+                "detail": outcome.message or (evidence.detail if evidence else ""),
+            }
+        )
+        with subtests.test(f"{name} {lever}={choice.id}"):
+            assert outcome.status is Status.MEASURED, outcome.message
+            assert evidence is not None
+            assert evidence.engaged, evidence.detail

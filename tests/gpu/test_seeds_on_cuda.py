@@ -1,0 +1,60 @@
+"""The classic setups of this field on a card: the halves that a CPU cannot show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autotune.records import Status
+from tests.gpu.test_levers_on_cuda import card, engine, offered, tried
+
+pytestmark = [pytest.mark.gpu, pytest.mark.trials]
+
+__all__ = ["card", "engine"]
+
+SETUPS = {
+    "sequential offload": {"offload": "sequential"},
+    "model offload": {"offload": "model"},
+    "group offload by block": {"offload": "group-block"},
+    "group offload by leaf, streamed": {"offload": "group-leaf-stream"},
+    "half of the blocks resident": {"offload": "partial-50"},
+    "staged": {"offload": "staged"},
+    "bitsandbytes 4-bit denoiser": {"quantize-denoiser": "bnb-nf4"},
+    "bitsandbytes 4-bit everywhere": {
+        "quantize-denoiser": "bnb-nf4",
+        "quantize-text-encoder": "bnb-nf4",
+    },
+    "compile after quantization": {"quantize-denoiser": "bnb-nf4", "compile": "full"},
+    "compile, quantization and offload": {
+        "quantize-denoiser": "bnb-nf4",
+        "compile": "regional",
+        "offload": "group-leaf",
+    },
+    "compile, quantization and model offload": {
+        "quantize-denoiser": "bnb-nf4",
+        "compile": "full",
+        "offload": "model",
+    },
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("setup", SETUPS)
+@pytest.mark.parametrize("name", ["demo", "wan"])
+def test_a_classic_setup_runs_for_images_and_for_videos(
+    engine, card, name: str, setup: str, tmp_path: Path
+) -> None:
+    choices = offered(engine, card, name, tmp_path / "inspect")
+    baseline = {choice.lever: choice.id for choice in choices if choice.baseline}
+    outcome = tried(engine, card, name, baseline | SETUPS[setup], tmp_path / "trial")
+    assert outcome.status is Status.MEASURED, outcome.message
+    for lever in SETUPS[setup]:
+        assert outcome.engaged[lever].engaged, outcome.engaged[lever].detail
+
+
+def test_xformers_on_a_unet(engine, card, tmp_path: Path) -> None:
+    choices = offered(engine, card, "sd15", tmp_path / "inspect")
+    baseline = {choice.lever: choice.id for choice in choices if choice.baseline}
+    outcome = tried(engine, card, "sd15", baseline | {"attention": "xformers"}, tmp_path / "trial")
+    assert outcome.status is Status.MEASURED, outcome.message
