@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from autotune.engine.local import LocalEngine
 from autotune.records import Outcome, Status
 from tests.contract.pairs import baseline, spec_of
 from tests.engine.driving import local_engine, run
@@ -90,7 +88,7 @@ def test_tracing_and_its_save_and_load(tries: Tries) -> None:
 
 
 def test_memory_efficient_attention_without_a_gpu(tries: Tries) -> None:
-    """A slice at a time on a UNet, torch's own fused kernel on a transformer; xformers on a GPU."""
+    """A slice at a time on a UNet, a fused kernel on a transformer; xformers needs a GPU."""
     tries("sd15", attention_slicing="max")
     tries("flux", attention="native-flash")
 

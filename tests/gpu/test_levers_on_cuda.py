@@ -12,36 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from autotune.engine.local import LocalEngine
 from autotune.levers import load_levers
-from autotune.models.resolve import resolve
 from autotune.probe import probe_machine
-from autotune.records import Choice, Device, Effort, InspectSpec, Model, Outcome, Status, TrialSpec
-from tests.contract.pairs import WORKLOAD
-from tests.trial.bench import fitted, tiny_model
+from autotune.records import Device, Status
 
 pytestmark = [pytest.mark.gpu, pytest.mark.trials]
 
 #: The embedded model's Linears are large enough for every kernel; the others are tiny.
 PIPELINES = ("demo", "sd15", "sdxl", "wan")
-ONCE = Effort(name="gpu", warmups=1, samples=2)
-
-
-@pytest.fixture(scope="module")
-def card() -> Device:
-    cards = [device for device in probe_machine().devices if device.kind == "cuda"]
-    if not cards:
-        pytest.fail("tox -e gpu needs a CUDA card, and there is none")
-    return cards[0]
-
-
-@pytest.fixture(scope="module")
-def engine(card: Device, tmp_path_factory: pytest.TempPathFactory):
-    running = LocalEngine(
-        device=card, pipeline="FluxPipeline", folder=tmp_path_factory.mktemp("engine")
-    )
-    yield running
-    running.close()
 
 
 @pytest.fixture(scope="module")
@@ -79,45 +57,13 @@ def table(card: Device, software, rows) -> str:
     return "\n".join(lines) + "\n"
 
 
-def model_of(name: str) -> Model:
-    found = resolve("demo") if name == "demo" else tiny_model(name)
-    return found.but(workload=fitted(name, WORKLOAD))
-
-
-def offered(engine: LocalEngine, card: Device, name: str, folder: Path) -> tuple[Choice, ...]:
-    return engine.inspect(InspectSpec(model=model_of(name), device=card), folder).choices
-
-
-def tried(
-    engine: LocalEngine, card: Device, name: str, choices: dict[str, str], folder: Path
-) -> Outcome:
-    model = model_of(name)
-    spec = TrialSpec(
-        trial="one",
-        purpose="screen",
-        model=model,
-        choices=choices,
-        workload=model.workload,
-        device=card,
-        effort=ONCE,
-        budget_bytes=None,
-        deadline_s=240,
-        prepared=str(folder.parent / "prepared"),
-    )
-    engine.submit(spec, folder)
-    while True:
-        for event in engine.poll(0.5):
-            if isinstance(event, Outcome):
-                return event
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("lever", sorted(load_levers()))
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_available_choice_engages(
-    engine, card, seen, name: str, lever: str, tmp_path: Path, subtests: pytest.Subtests
+    offered, tried, seen, name: str, lever: str, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    choices = offered(engine, card, name, tmp_path / "inspect")
+    choices = offered(name)
     baseline = {choice.lever: choice.id for choice in choices if choice.baseline}
     for choice in choices:
         if choice.lever != lever or choice.baseline:
@@ -128,7 +74,7 @@ def test_every_available_choice_engages(
             seen.append({"pipeline": name, "lever": lever, "choice": choice.id, **row})
             continue
         candidate = baseline | {lever: choice.id}
-        outcome = tried(engine, card, name, candidate, tmp_path / choice.id)
+        outcome = tried(name, candidate, tmp_path / choice.id)
         evidence = outcome.engaged.get(lever)
         seen.append(
             {

@@ -7,11 +7,8 @@ from pathlib import Path
 import pytest
 
 from autotune.records import Status
-from tests.gpu.test_levers_on_cuda import card, engine, offered, tried
 
 pytestmark = [pytest.mark.gpu, pytest.mark.trials]
-
-__all__ = ["card", "engine"]
 
 SETUPS = {
     "sequential offload": {"offload": "sequential"},
@@ -43,18 +40,17 @@ SETUPS = {
 @pytest.mark.parametrize("setup", SETUPS)
 @pytest.mark.parametrize("name", ["demo", "wan"])
 def test_a_classic_setup_runs_for_images_and_for_videos(
-    engine, card, name: str, setup: str, tmp_path: Path
+    offered, tried, name: str, setup: str, tmp_path: Path
 ) -> None:
-    choices = offered(engine, card, name, tmp_path / "inspect")
+    choices = offered(name)
     baseline = {choice.lever: choice.id for choice in choices if choice.baseline}
-    outcome = tried(engine, card, name, baseline | SETUPS[setup], tmp_path / "trial")
+    outcome = tried(name, baseline | SETUPS[setup], tmp_path / "trial")
     assert outcome.status is Status.MEASURED, outcome.message
     for lever in SETUPS[setup]:
         assert outcome.engaged[lever].engaged, outcome.engaged[lever].detail
 
 
-def test_xformers_on_a_unet(engine, card, tmp_path: Path) -> None:
-    choices = offered(engine, card, "sd15", tmp_path / "inspect")
-    baseline = {choice.lever: choice.id for choice in choices if choice.baseline}
-    outcome = tried(engine, card, "sd15", baseline | {"attention": "xformers"}, tmp_path / "trial")
+def test_xformers_on_a_unet(offered, tried, tmp_path: Path) -> None:
+    baseline = {choice.lever: choice.id for choice in offered("sd15") if choice.baseline}
+    outcome = tried("sd15", baseline | {"attention": "xformers"}, tmp_path / "trial")
     assert outcome.status is Status.MEASURED, outcome.message
