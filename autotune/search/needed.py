@@ -1,24 +1,27 @@
 """When nothing fits: the smallest budget that would do, measured, not guessed.
 
-Every lever's choices are run by themselves without an enforced budget, the leanest of each lever
-are put together, and the budget that comes out is tried out as one.
+Choices are run by themselves without an enforced budget, those with the lightest weights first;
+the leanest of each lever are put together, and the budget that comes out is tried out as one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from autotune.estimate.memory import weights_floor
+from autotune.levers import load_levers
 from autotune.records import Candidate, Status, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.history import History, Tried, binding
 from autotune.search.request import SIZE
 from autotune.search.runner import Runner
-from autotune.search.sampler import one_change_each
+from autotune.search.sampler import best_of_each, one_change_each
 
 #: Peaks of two processes differ by a few per cent (allocator, thread timing).
 _HEADROOM = 1.05
 _ROUND_BYTES = 1 << 20
+#: Single choices to measure: one of each lever that saves memory, and some to spare.
+_MOST_SIZED = 16
 #: Each failed attempt at the budget raises it by a tenth.
 _ATTEMPTS = 3
 _RAISE = 1.10
@@ -39,11 +42,12 @@ def find_needed(runner: Runner, history: History, admission: Admission) -> Neede
     peaks: dict[str, Tried] = {}
     for tried in history.tried:
         _keep(peaks, tried)
-    for candidate in [history.space.baseline, *one_change_each(history.space)]:
-        if candidate_key(candidate) not in peaks and admission.rule(candidate) is None:
+    for candidate in _lightest_first(history, admission)[:_MOST_SIZED]:
+        if candidate_key(candidate) not in peaks:
             _measure(runner, peaks, candidate)
-    together = _leanest_of_each(history, peaks)
-    if candidate_key(together) not in peaks and admission.rule(together) is None:
+    leanness = {key: (float(one.peak_bytes or 0),) for key, one in peaks.items()}
+    together = best_of_each(history.space, leanness, lambda one: admission.broken(one) is None)
+    if candidate_key(together) not in peaks:
         _measure(runner, peaks, together)
     if not peaks:
         return None
@@ -61,16 +65,23 @@ def _keep(peaks: dict[str, Tried], tried: Tried) -> None:
         peaks[candidate_key(tried.candidate)] = tried
 
 
-def _leanest_of_each(history: History, peaks: Mapping[str, Tried]) -> Candidate:
-    """For each lever the choice with the lowest peak when changed alone."""
-    space = history.space
-    chosen = dict(space.baseline)
-    for lever, ids in space.open_levers.items():
-        alone = {id: peaks.get(candidate_key({**space.baseline, lever: id})) for id in ids}
-        known = {id: one.peak_bytes for id, one in alone.items() if one and one.peak_bytes}
-        if known:
-            chosen[lever] = min(known, key=lambda id: known[id])
-    return chosen
+def _lightest_first(history: History, admission: Admission) -> list[Candidate]:
+    """The baseline, then the one-change candidates by the least their weights can take.
+
+    What only makes a start longer (compilation) saves no memory and is left out.
+    """
+    slow = {name for name, lever in load_levers().items() if hasattr(lever, "start_up_s")}
+    single = [
+        candidate
+        for candidate in one_change_each(history.space)
+        if admission.broken(candidate) is None
+        and not slow & history.space.changes(candidate).keys()
+    ]
+
+    def floor(candidate: Candidate) -> int:
+        return weights_floor(admission.model, candidate, admission.device.kind)
+
+    return [history.space.baseline, *sorted(single, key=floor)]
 
 
 def _try_out(runner: Runner, leanest: Tried) -> Needed:

@@ -61,7 +61,7 @@ def _nearest_first(space: Space) -> Iterator[Candidate]:
     """
     named = {lever for rule in RULES for lever in rule.choices}
     levers = {lever: ids for lever, ids in space.open_levers.items() if lever in named}
-    for number in range(1, len(levers) + 1):
+    for number in range(len(levers) + 1):
         for chosen in itertools.combinations(levers, number):
             others = [
                 [id for id in levers[lever] if id != space.baseline[lever]] for lever in chosen

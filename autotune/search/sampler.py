@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import optuna
@@ -21,6 +21,8 @@ from optuna.trial import Trial, TrialState
 from autotune.records import Candidate, candidate_key
 from autotune.search.space import Space
 
+#: Anything that orders candidates: less is better.
+Score = tuple[float, ...]
 #: The objective of a trial without a time; any large number will do (measured, §3).
 _NO_TIME_S = 1e9
 #: Proposals that were seen before, in a row, after which the rest is drawn by lot.
@@ -44,15 +46,24 @@ class Proposals:
     Args:
         space: What can be chosen.
         seed: The same seed gives the same proposals for the same outcomes.
-        budget: How many trials there will be: bounds the one-change starts to a half of them.
+        budget: How many trials there will be: bounds the one-change starts to two thirds of them.
+        allowed: Whether a candidate may stand at all; what may not is never put together.
     """
 
-    def __init__(self, space: Space, *, seed: int, budget: int) -> None:
+    def __init__(
+        self,
+        space: Space,
+        *,
+        seed: int,
+        budget: int,
+        allowed: Callable[[Candidate], bool] = lambda _: True,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = space
+        self._allowed = allowed
         self._seen: dict[str, tuple[float, float]] = {}
         self._lot = random.Random(seed)
-        starts = [space.baseline, *one_change_each(space)]
+        starts = [space.baseline, *filter(allowed, one_change_each(space))]
         # Two thirds for what each lever does alone, the rest for combinations.
         self._starts = starts[: 1 + max(1, budget * 2 // 3)]
         self._levers = space.open_levers
@@ -95,11 +106,8 @@ class Proposals:
 
     def _put_together(self) -> None:
         """Propose every lever's best choice at once: gains of different levers mostly add up."""
-        candidate = dict(self._space.baseline)
-        for lever, ids in self._levers.items():
-            alone = {id: candidate_key({**self._space.baseline, lever: id}) for id in ids}
-            fit = {id: self._seen[key] for id, key in alone.items() if key in self._seen}
-            candidate[lever] = min(fit, key=lambda id: (fit[id][1], fit[id][0]))
+        seen = {key: (violation, value) for key, (value, violation) in self._seen.items()}
+        candidate = best_of_each(self._space, seen, self._allowed)
         self._why.setdefault(candidate_key(candidate), "best of each lever")
         self._queue.append(candidate)
 
@@ -141,6 +149,31 @@ def one_change_each(space: Space) -> Iterator[Candidate]:
     ]
     for round_ in itertools.zip_longest(*turns):
         yield from (candidate for candidate in round_ if candidate is not None)
+
+
+def best_of_each(
+    space: Space, seen: Mapping[str, Score], allowed: Callable[[Candidate], bool]
+) -> dict[str, str]:
+    """The baseline with each lever at the choice that was best alone, as far as they go together.
+
+    Args:
+        space: What can be chosen.
+        seen: How good each candidate was, by its key; less is better.
+        allowed: Whether a candidate may stand; where two best choices may not stand together,
+            the better one is taken.
+    """
+    better = []
+    for lever, ids in space.open_levers.items():
+        alone = {id: seen.get(candidate_key({**space.baseline, lever: id})) for id in ids}
+        known = {id: score for id, score in alone.items() if score is not None}
+        if known:
+            best = min(known, key=lambda id: known[id])
+            better.append((known[best], lever, best))
+    together = dict(space.baseline)
+    for _, lever, best in sorted(better):
+        if allowed(together | {lever: best}):
+            together[lever] = best
+    return together
 
 
 def every(space: Space) -> Iterator[Candidate]:

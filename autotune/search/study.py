@@ -138,7 +138,10 @@ class _Study:
         self._listener = runner.listener
         self._admission = admission
         self._proposals = Proposals(
-            self._history.space, seed=self._request.seed, budget=self._request.trials
+            self._history.space,
+            seed=self._request.seed,
+            budget=self._request.trials,
+            allowed=lambda candidate: self._admission.broken(candidate) is None,
         )
         self._chances: dict[str, int] = {}
         self._refusals = 0

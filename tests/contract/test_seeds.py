@@ -1,6 +1,6 @@
 """The classic setups of this field, each by name, really run: the halves that need no GPU.
 
-What needs a card (bitsandbytes on the denoiser, streams) is in ``tests/gpu/test_seeds_on_cuda.py``.
+What needs a card (bitsandbytes on the denoiser, streams) is in ``tests/gpu``.
 Offload to the host is forced here, where the device is the host: diffusers' own hooks do run.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +20,9 @@ _ONCE = Effort(name="gpu", warmups=1, samples=2)
 
 @pytest.fixture(scope="session")
 def card() -> Device:
-    cards = [device for device in probe_machine().devices if device.kind == "cuda"]
+    """The first CUDA card; with ``AUTOTUNE_GPU_DRY_RUN=1`` the CPU, to try the tests."""
+    wanted = "cpu" if os.environ.get("AUTOTUNE_GPU_DRY_RUN") else "cuda"
+    cards = [device for device in probe_machine().devices if device.kind == wanted]
     if not cards:
         pytest.fail("tox -e gpu needs a CUDA card, and there is none")
     return cards[0]

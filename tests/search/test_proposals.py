@@ -8,8 +8,14 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.records import candidate_key
-from autotune.search.sampler import Proposal, Proposals, every, one_change_each
+from autotune.records import Candidate, candidate_key
+from autotune.search.sampler import (
+    Proposal,
+    Proposals,
+    best_of_each,
+    every,
+    one_change_each,
+)
 from tests.search.factory import BASELINE, make_space
 
 MANY = {f"lever{n}": ("a", "b", "c", "d") for n in range(5)}  # 1024 candidates
@@ -196,3 +202,29 @@ def test_the_sampler_does_not_return_to_an_infeasible_choice_for_ever() -> None:
     # By lot it would be 0.25. Told as failed it is 0.36, told without a constraint 0.62 (tried).
     shares = [share_of({"lever0": "c"}, after=40, asks=60, seed=seed) for seed in range(5)]
     assert sum(shares) / len(shares) < 0.2
+
+
+def test_a_start_that_may_not_stand_is_not_proposed() -> None:
+    space = make_space()
+    proposals = Proposals(
+        space, seed=0, budget=30, allowed=lambda candidate: candidate["dtype"] != "fp16"
+    )
+    starts = [one for one in drive(proposals, 7) if one.why == "one change"]
+    assert len(starts) == len(list(one_change_each(space))) - 1
+    assert all(one.candidate["dtype"] != "fp16" for one in starts)
+
+
+def test_the_best_of_each_takes_the_better_of_two_that_exclude_each_other() -> None:
+    space = make_space()
+    scores = {
+        candidate_key(space.baseline): (1.0,),
+        candidate_key({**space.baseline, "dtype": "fp32"}): (0.5,),
+        candidate_key({**space.baseline, "attention": "native-math"}): (0.7,),
+        candidate_key({**space.baseline, "vae-tiling": "half"}): (0.9,),
+    }
+
+    def allowed(candidate: Candidate) -> bool:
+        return (candidate["dtype"], candidate["attention"]) != ("fp32", "native-math")
+
+    together = best_of_each(space, scores, allowed)
+    assert together == {"dtype": "fp32", "attention": "native", "vae-tiling": "half"}
