@@ -47,6 +47,7 @@ def suggest(
     quality: str = "balanced",
     ram: str | None = None,
     workload: Mapping[str, Any] | None = None,
+    checkpoints: Mapping[str, str | Path] | None = None,
     out: str | Path | None = None,
     runs: str | Path = "autotune-runs",
     force: bool = False,
@@ -71,6 +72,8 @@ def suggest(
             ``any``.
         ram: Host memory a setup may take where the device is a card: ``32GB``, ``80%``.
         workload: What differs from the model's default workload: ``{"steps": 8}``.
+        checkpoints: Files that may be tried in place of a component's own weights, by component:
+            a GGUF file, a folder quantized with SVDQuant or AutoRound, a tiny VAE.
         out: The recipe's path; by default it lies in the run folder.
         runs: Where run folders are made.
         force: Replace an existing recipe.
@@ -99,6 +102,7 @@ def suggest(
         quality=quality,
         ram=ram,
         workload=workload or {},
+        checkpoints=checkpoints or {},
         out=out,
         runs=runs,
         force=force,
@@ -138,6 +142,7 @@ def build(
     *,
     model: str | None = None,
     device: str | None = None,
+    checkpoints: Mapping[str, str | Path] | None = None,
     allow_mismatch: bool = False,
 ) -> Any:
     """Load the recipe's model with everything in it; returns a diffusers pipeline.
@@ -146,6 +151,7 @@ def build(
         recipe: A recipe or its path.
         model: Where the model is; needed when the recipe was made from a local folder.
         device: As for ``suggest``.
+        checkpoints: As for ``suggest``: where the files are that the recipe was measured with.
         allow_mismatch: Go on although machine or model differ from the recipe's.
 
     Raises:
@@ -153,18 +159,35 @@ def build(
     """
     from autotune.recipe.apply import build_recipe
 
-    return build_recipe(_loaded(recipe), model=model, device=device, allow_mismatch=allow_mismatch)
+    return build_recipe(
+        _loaded(recipe),
+        model=model,
+        device=device,
+        checkpoints=checkpoints or {},
+        allow_mismatch=allow_mismatch,
+    )
 
 
-def apply(pipe: Any, recipe: Recipe | str | Path, *, allow_mismatch: bool = False) -> Any:
+def apply(
+    pipe: Any,
+    recipe: Recipe | str | Path,
+    *,
+    checkpoints: Mapping[str, str | Path] | None = None,
+    allow_mismatch: bool = False,
+) -> Any:
     """Apply a recipe to a pipeline that is loaded already; returns the same pipeline.
+
+    Where the recipe was measured with files in place of a component's own weights, ``checkpoints``
+    says which the pipeline was loaded from.
 
     Raises:
         RecipeMismatch: If the recipe does not hold here, or needs what only loading can set.
     """
     from autotune.recipe.apply import apply_recipe
 
-    return apply_recipe(pipe, _loaded(recipe), allow_mismatch=allow_mismatch)
+    return apply_recipe(
+        pipe, _loaded(recipe), checkpoints=checkpoints or {}, allow_mismatch=allow_mismatch
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +204,7 @@ class Asked:
     quality: str = "balanced"
     ram: str | None = None
     workload: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: Mapping[str, str | Path] = field(default_factory=dict)
     out: str | Path | None = None
     runs: str | Path = "autotune-runs"
     force: bool = False
@@ -193,6 +217,7 @@ def make_request(model: str, asked: Asked) -> Request:
         BadInput: Naming the value that cannot be used.
     """
     from autotune.files import check_writable
+    from autotune.models.given import give, look_at
     from autotune.models.resolve import resolve
     from autotune.probe import probe_machine
     from autotune.probe.device import select_device
@@ -208,6 +233,7 @@ def make_request(model: str, asked: Asked) -> Request:
     _check_numbers(trials, time_s, asked.seed)
     if asked.out is not None:
         check_writable(Path(asked.out), overwrite=asked.force)
+    looked = look_at(asked.checkpoints)
     machine = probe_machine()
     chosen = select_device(machine, asked.device)
     budget = _budget(wanted, chosen)
@@ -215,7 +241,7 @@ def make_request(model: str, asked: Asked) -> Request:
     pins = dict(asked.fix)
     _check_names(pins, asked.space, None, chosen)  # before a download, which may take an hour
     resolved = resolve(model)
-    resolved = resolved.but(workload=_workload(resolved, asked.workload))
+    resolved = give(resolved.but(workload=_workload(resolved, asked.workload)), looked)
     definition = _check_names(pins, asked.space, resolved.family, chosen)
     folder = _run_folder(Path(asked.runs), resolved, chosen, budget)
     return Request(

@@ -79,6 +79,11 @@ class Host(Record):
     load_1m: float | None
     unknown: Mapping[str, str] = {}
 
+    @property
+    def most_bytes(self) -> int:
+        """What all processes together can hold: the container's limit, or memory and swap."""
+        return self.ram_limit_bytes or self.ram_total_bytes + (self.swap_total_bytes or 0)
+
 
 class Machine(Record):
     """Everything the probe saw. ``devices`` always ends with the CPU."""
@@ -126,6 +131,18 @@ class Component(Record):
     dtype: str | None = None
 
 
+class Given(Record):
+    """What the user gave for a component; ``weight_bytes`` is the least it takes once loaded."""
+
+    component: str
+    kind: Literal["gguf", "svdquant", "bfl", "auto-round", "tiny-vae"]
+    path: str
+    digest: str
+    weight_bytes: int
+    #: Of its numbers, the one with the most bytes first.
+    formats: tuple[str, ...]
+
+
 class Model(Record):
     """A pinned model: a folder on this machine whose content is fixed by ``revision``."""
 
@@ -139,6 +156,7 @@ class Model(Record):
     denoiser: str
     components: tuple[Component, ...]
     workload: Workload
+    given: tuple[Given, ...] = ()
 
     @property
     def denoisers(self) -> tuple[str, ...]:
@@ -159,6 +177,10 @@ class Model(Record):
     def component(self, name: str) -> Component | None:
         """The component of that name, if the model has it."""
         return next((part for part in self.components if part.name == name), None)
+
+    def given_as(self, kind: str) -> tuple[Given, ...]:
+        """What the user gave of that kind."""
+        return tuple(one for one in self.given if one.kind == kind)
 
 
 # ---------------------------------------------------------------------------- levers, choices
@@ -306,7 +328,7 @@ _SENTENCES: dict[Status, tuple[str, Teaches | None]] = {
     Status.MEASURED: ("measured", None),
     Status.OUT_OF_VRAM: ("needs more memory than the device has", Teaches.CANDIDATE),
     Status.OVER_BUDGET: ("needs more memory than the budget", Teaches.CANDIDATE),
-    Status.OUT_OF_RAM: ("needs more host memory than there is", Teaches.CANDIDATE),
+    Status.OUT_OF_RAM: ("needs more host memory than there is or --ram allows", Teaches.CANDIDATE),
     Status.UNSUPPORTED: ("this combination does not work here", Teaches.CANDIDATE),
     Status.NOT_APPLIED: ("accepted, but had no effect", Teaches.CANDIDATE),
     Status.BAD_OUTPUT: ("the picture is broken", Teaches.CANDIDATE),

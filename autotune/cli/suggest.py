@@ -34,6 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave a lever at this choice (repeatable); autotune levers lists them",
     )
     search.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="COMPONENT=PATH",
+        help="a file to try in place of a component's weights (repeatable): a GGUF file or "
+        "pre-quantized folder of the denoiser, a tiny VAE",
+    )
+    search.add_argument(
         "--space", metavar="NAME|FILE", help="another search space: lossless, or a TOML file"
     )
     search.add_argument(
@@ -75,14 +83,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Run the study and print its result."""
     from autotune.cli.view import make_view
+    from autotune.models.given import parse_checkpoints
     from autotune.search.space import parse_pins
 
     options = _options(arguments)
     pins = parse_pins(arguments.set)
+    checkpoints = parse_checkpoints(arguments.checkpoint)
     with make_view(quiet=arguments.quiet) as view:
         from autotune.api import suggest
 
-        result = suggest(arguments.model, fix=pins, listener=view, **options)
+        result = suggest(
+            arguments.model, fix=pins, checkpoints=checkpoints, listener=view, **options
+        )
     if arguments.json:
         from autotune.report.json import to_json
 

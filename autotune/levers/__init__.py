@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 import traceback
 from collections.abc import Mapping
-from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from autotune.levers.base import Lever, ModelView
-    from autotune.records import Choice, Device
+    from autotune.records import Candidate, Choice, Device
 
 #: One row a lever. Within a stage this is the order of application (levers.md, A1).
 BUILT_IN = (
     "dtype",
+    "checkpoint",
+    "quantize_denoiser",
+    "quantize_text_encoder",
+    "quantize_other_encoders",
+    "quantize_vae",
+    "vae_model",
+    "allocator",
+    "matmul_precision",
+    "cudnn_benchmark",
+    "vae_dtype",
+    "fuse_qkv",
     "channels_last",
     "vae_tiling",
     "vae_slicing",
     "attention",
     "attention_slicing",
+    "cache",
+    "layerwise_casting",
+    "text_encoders",
+    "offload",
+    "compile",
+    "compile_vae",
+    "batch",
 )
 GROUP = "autotune.levers"
 #: It is typed as ``--set name=choice`` and stands in recipes.
@@ -43,7 +61,7 @@ def is_built_in(lever: Lever) -> bool:
     return lever in map(_built_in, BUILT_IN)
 
 
-@cache
+@functools.cache
 def _load() -> tuple[Mapping[str, Lever], Mapping[str, str]]:
     from autotune.records import Stage
 
@@ -78,6 +96,16 @@ def _checked(candidate: object, source: str) -> Lever:
     if not isinstance(candidate.stage, Stage):
         raise TypeError(f"{source} has a stage that is not an autotune.records.Stage")
     return candidate
+
+
+def start_up_s(choices: Candidate) -> float:
+    """Seconds by which the candidate's first calls may be longer than the others."""
+    levers = load_levers()
+    seconds = 0.0
+    for name, choice in choices.items():
+        start_up = getattr(levers.get(name), "start_up_s", None)
+        seconds += start_up(choice) if start_up else 0.0
+    return seconds
 
 
 def offered_choices(device: Device, view: ModelView | None) -> dict[str, tuple[Choice, ...]]:

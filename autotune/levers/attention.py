@@ -1,14 +1,23 @@
-"""attention: which kernel of torch's scaled-dot-product attention the denoiser uses.
+"""attention: which kernel computes the attention of the denoiser.
 
-The backend is set on the model, not on single modules, and only denoisers whose processors
-carry ``_attention_backend`` obey it: on the others the call succeeds and does nothing (A7).
+A backend is set on the model, not on single modules, and only denoisers whose processors carry
+``_attention_backend`` obey it: on the others the call succeeds and does nothing (A7). There the
+older switch for xformers, which swaps the processors, is all there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from autotune.levers.attention_backends import (
+    BACKENDS,
+    Backend,
+    device_problem,
+    hub_kernels_problem,
+)
+from autotune.levers.attention_smoke import smoke_problem
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.records import Choice, Device, Evidence, Stage
 
@@ -16,65 +25,114 @@ name = "attention"
 what = "attention kernel of the denoiser"
 stage = Stage.BUILD
 
-_BACKEND = {
-    "native": "native",
-    "native-flash": "_native_flash",
-    "native-efficient": "_native_efficient",
-    "native-cudnn": "_native_cudnn",
-    "native-math": "_native_math",
-}
+#: Processors that the switch for xformers replaces by what computes the same; it would replace
+#: others too, among them the linear attention of Sana.
+_SWAPPABLE = {"AttnProcessor", "AttnProcessor2_0", "JointAttnProcessor2_0"}
+_SWAPPED = {"XFormersAttnProcessor", "XFormersJointAttnProcessor"}
+#: Where the structure of a denoiser does not tell: the width most of them have.
+_USUAL_HEAD = 128
 
 
 def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
-    """torch picks by itself, or one kernel is fixed."""
+    """torch picks by itself, or one kernel is fixed; each is tried out where it can be."""
     choice = ChoiceMaker(lever=name)
-    deaf = _deaf(view) if view else None
-    on_gpu = device.kind in ("cuda", "rocm")
-    needs_gpu = None if on_gpu else f"needs a CUDA device, this is {device.kind}"
-    needs_nvidia = None if device.kind == "cuda" else f"needs an NVIDIA GPU, not {device.kind}"
-    return (
-        choice("native", "torch picks the kernel", baseline=True),
-        choice("native-flash", "torch's flash attention", unless=deaf),
-        choice("native-efficient", "torch's memory-efficient attention", unless=needs_gpu or deaf),
-        choice("native-cudnn", "cuDNN attention", unless=needs_nvidia or deaf),
-        choice("native-math", "plain matrix products", unless=deaf),
+    return tuple(
+        choice(
+            id,
+            backend.what,
+            baseline=id == "native",
+            unless=None if id == "native" else _problem(id, backend, device, view),
+            fidelity=backend.fidelity,
+        ).but(needs=backend.needs)
+        for id, backend in BACKENDS.items()
     )
 
 
 def apply(target: Target, choice: str) -> None:
-    """Set the backend on the denoiser; ``native`` asks nothing of one that takes no backend.
+    """Set the backend on every denoiser; ``native`` asks nothing of one that takes no backend.
 
     Processors without a backend of their own follow the last one set anywhere in the process, or
     by the environment (A7): where there are backends, ``native`` is set like any other.
+
+    Raises:
+        RuntimeError: If it is code from the hub and the owner of the machine did not allow it:
+            here too, so that no recipe can bring it in (R5).
     """
-    if choice == "native" and not _backends(target.denoiser):
-        return
-    target.denoiser.set_attention_backend(_BACKEND[choice])
+    backend = BACKENDS[choice]
+    problem = hub_kernels_problem() if backend.remote else None
+    if problem:
+        raise RuntimeError(problem)
+    for denoiser in target.denoisers.values():
+        swaps = _swaps(denoiser)
+        if choice == "xformers" and swaps:
+            target.pipe.enable_xformers_memory_efficient_attention()
+        elif choice == "native" and any(_xformers(denoiser)):
+            target.pipe.disable_xformers_memory_efficient_attention()
+        elif choice != "native" or _backends(denoiser):
+            denoiser.set_attention_backend(backend.value)
 
 
 def engaged(target: Target, choice: str) -> Evidence:
     """Every processor that can carry a backend carries this one."""
-    backends = _backends(target.denoiser)
-    listed = ", ".join(sorted(str(backend or "the last set") for backend in backends))
-    detail = f"processors use: {listed or 'torch (they take no backend)'}"
+    denoisers = target.denoisers.values()
+    backends = sum((_backends(denoiser) for denoiser in denoisers), Counter[str]())
+    swapped = [one for denoiser in denoisers for one in _xformers(denoiser)]
+    deaf = "torch (they take no backend)" if not any(swapped) else "xformers"
+    listed = ", ".join(f"{count} {backend}" for backend, count in sorted(backends.items()))
+    detail = f"processors use: {listed or deaf}"
+    if choice == "xformers" and not backends:
+        return Evidence(engaged=bool(swapped) and all(swapped), detail=detail)
+    wanted = {BACKENDS[choice].value}
     if choice == "native":
-        return Evidence(engaged=backends <= {"native"}, detail=detail)
-    return Evidence(engaged=backends == {_BACKEND[choice]}, detail=detail)
+        return Evidence(engaged=set(backends) <= wanted and not any(swapped), detail=detail)
+    return Evidence(engaged=set(backends) == wanted, detail=detail)
 
 
-def _deaf(view: ModelView) -> str | None:
+def _problem(id: str, backend: Backend, device: Device, view: ModelView | None) -> str | None:
+    reason = device_problem(backend, device)
+    if reason or view is None:
+        return reason
     denoiser = view.module(view.record.denoiser)
-    if _backends(denoiser):
-        return None
-    return f"{type(denoiser).__name__} accepts an attention backend and ignores it"
+    if not _backends(denoiser) and not (id == "xformers" and _swaps(denoiser)):
+        return f"{type(denoiser).__name__} accepts an attention backend and ignores it"
+    head = _head_dim(denoiser)
+    if backend.head_dims and head not in backend.head_dims:
+        able = " or ".join(map(str, backend.head_dims))
+        return f"needs heads of {able} numbers, those of this model have {head}"
+    return smoke_problem(backend.value, device, head)
 
 
-def _backends(denoiser: Any) -> set[str | None]:
-    """The backends set on processors that can carry one; empty if none can."""
-    found: set[str | None] = set()
+def _processors(denoiser: Any) -> Iterator[Any]:
     for module in denoiser.modules():
-        processor = getattr(module, "processor", None)
-        if processor is not None and hasattr(processor, "_attention_backend"):
+        if getattr(module, "processor", None) is not None:
+            yield module.processor
+
+
+def _backends(denoiser: Any) -> Counter[str]:
+    """The backends of processors that can carry one, counted; empty if none can."""
+    found: Counter[str] = Counter()
+    for processor in _processors(denoiser):
+        if hasattr(processor, "_attention_backend"):
             backend = processor._attention_backend
-            found.add(None if backend is None else str(getattr(backend, "value", backend)))
+            set_last = "the last set" if backend is None else backend
+            found[str(getattr(set_last, "value", set_last))] += 1
     return found
+
+
+def _swaps(denoiser: Any) -> bool:
+    """Whether the switch for xformers replaces all processors by what computes the same."""
+    kinds = {type(processor).__name__ for processor in _processors(denoiser)}
+    return bool(kinds) and kinds <= _SWAPPABLE | _SWAPPED
+
+
+def _xformers(denoiser: Any) -> Iterator[bool]:
+    """For each processor whether it is the one of xformers."""
+    return (type(processor).__name__ in _SWAPPED for processor in _processors(denoiser))
+
+
+def _head_dim(denoiser: Any) -> int:
+    for module in denoiser.modules():
+        heads, width = getattr(module, "heads", None), getattr(module, "inner_dim", None)
+        if isinstance(heads, int) and isinstance(width, int):
+            return width // heads
+    return _USUAL_HEAD

@@ -32,10 +32,11 @@ class ModelView(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What one observed generation did to one module."""
+    """What one observed generation did to one module: ``graphs`` are compiled ones it ran."""
 
     calls: int
     widest_output: tuple[int, ...]
+    graphs: int = 0
 
 
 @dataclass(kw_only=True)
@@ -92,6 +93,8 @@ class Lever(Protocol):
 
     - ``memory(model, choice, resident)``: from the bytes of each component that lie on the device
       at once, as the levers before it left them, those under this choice (a lower bound);
+    - ``host_memory(model, choice, resident)``: from the same bytes, those that surely lie in host
+      memory beside an accelerator for as long as pictures are made;
     - ``watched(target, choice)``: modules by name whose calls the observed generation counts,
       found afterwards in ``target.seen``;
     - ``start_up_s(choice)``: seconds by which the first call may be longer than the others.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.capability import AMPERE, older_than
 from autotune.records import Choice, Device, Evidence, Fidelity, Model, Stage
 
 name = "dtype"
@@ -19,15 +20,13 @@ stage = Stage.LOAD
 
 _TORCH_NAME = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-#: bf16 arithmetic is native from Ampere on; below, it is emulated (levers.md A2).
-_BF16_CAPABILITY = (8, 0)
 
 
 def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
     """Three formats; the baseline is the one the checkpoint is stored in."""
     choice = ChoiceMaker(lever=name)
     stored = _stored(view.record) if view else "bf16"
-    no_bf16 = _bf16_problem(device)
+    no_bf16 = older_than(device, AMPERE, "bf16")
     if stored == "bf16" and no_bf16:
         stored = "fp32"
     return (
@@ -56,11 +55,14 @@ def apply(target: Target, choice: str) -> None:
 
 
 def engaged(target: Target, choice: str) -> Evidence:
-    """Most floating-point parameters of the denoiser have the format."""
+    """Most floating-point parameters of the denoiser have the format.
+
+    Those of a byte are stored so by another lever; nothing is computed in that format.
+    """
     counts = Counter(
         str(parameter.dtype).removeprefix("torch.")
         for parameter in target.denoiser.parameters()
-        if parameter.is_floating_point()
+        if parameter.is_floating_point() and parameter.element_size() > 1
     )
     wanted = counts[_TORCH_NAME[choice]]
     listed = ", ".join(f"{count} {dtype}" for dtype, count in counts.most_common())
@@ -75,12 +77,3 @@ def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[st
 def _stored(model: Model) -> str:
     denoiser: Any = model.component(model.denoiser)
     return denoiser.dtype if denoiser and denoiser.dtype in _BYTES else "fp32"
-
-
-def _bf16_problem(device: Device) -> str | None:
-    if device.kind != "cuda" or device.compute_capability is None:
-        return None
-    major, minor = (int(part) for part in device.compute_capability.split("."))
-    if (major, minor) >= _BF16_CAPABILITY:
-        return None
-    return f"compute capability {device.compute_capability} has no bf16 (8.0 and later have)"

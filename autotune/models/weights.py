@@ -147,15 +147,20 @@ def read_header(path: Path, *, what: str) -> list[tuple[str, int, int]]:
     Raises:
         BrokenModel: If the tensors do not fill the file exactly, or the header is wrong.
     """
+    return list(read_tensors(path, what=what).values())
+
+
+def read_tensors(path: Path, *, what: str) -> dict[str, tuple[str, int, int]]:
+    """As `read_header`, by the tensors' names."""
     try:
-        return list(_tensors(path, what))
+        return dict(_tensors(path, what))
     except (BadInput, OSError, ValueError) as error:
         why = error.message if isinstance(error, BadInput) else "it cannot be read"
         message = why if what in why else f"{what} is not a whole safetensors file: {why}"
         raise BrokenModel(message, file=what) from None
 
 
-def _tensors(path: Path, what: str) -> Iterator[tuple[str, int, int]]:
+def _tensors(path: Path, what: str) -> Iterator[tuple[str, tuple[str, int, int]]]:
     with path.open("rb") as file:
         size = path.stat().st_size
         if size < 8:
@@ -181,7 +186,7 @@ def _tensors(path: Path, what: str) -> Iterator[tuple[str, int, int]]:
     for name, tensor in header.items():
         dtype, count, begin, end = _tensor(name, tensor)
         spans.append((begin, end))
-        yield dtype, count, end - begin
+        yield name, (dtype, count, end - begin)
     _fills(sorted(spans), size - 8 - length)
 
 

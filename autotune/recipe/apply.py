@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from autotune.errors import RecipeMismatch, one_line
+from autotune.errors import AutotuneError, RecipeMismatch, one_line
 from autotune.levers import load_levers, offered_choices
 from autotune.levers.base import Lever, Target
 from autotune.levers.rules import broken_rule
 from autotune.models.catalog import find_pipeline
+from autotune.models.given import give, kinds_needed, look_at, name_components
 from autotune.models.resolve import resolve
 from autotune.models.structure import Structure
 from autotune.probe import probe_machine
@@ -17,20 +20,28 @@ from autotune.probe.device import select_device
 from autotune.probe.fingerprint import fingerprint
 from autotune.probe.software import probe_software
 from autotune.recipe.check import check_choices, check_recipe
-from autotune.recipe.schema import Recipe
-from autotune.records import Component, Device, Model, Stage
+from autotune.recipe.schema import Recipe, RecipeGiven
+from autotune.records import Component, Device, Given, Model, Stage
 from autotune.trial.generate import build_pipeline
+from autotune.trial.weights import stored_bytes
 
 _ALLOW = "pass allow_mismatch=True to go on all the same, or run autotune suggest here"
 
 
 def build_recipe(
-    recipe: Recipe, *, model: str | None, device: str | None, allow_mismatch: bool
+    recipe: Recipe,
+    *,
+    model: str | None,
+    device: str | None,
+    checkpoints: Mapping[str, str | Path],
+    allow_mismatch: bool,
 ) -> Any:
     """Load the recipe's model and apply every choice; see ``autotune.build``."""
+    looked = look_at(checkpoints)
     chosen = _checked_device(recipe, device, allow_mismatch)
     found = _find_model(recipe, model, allow_mismatch)
-    found = found.but(workload=recipe.workload)
+    found = give(found.but(workload=recipe.workload), looked)
+    _check_given(recipe, found.given, allow_mismatch)
     _check_choices(recipe, chosen, found)
     target = Target(model=found, device=chosen, workload=recipe.workload)
     _check_rules(recipe, target)
@@ -38,17 +49,21 @@ def build_recipe(
     return target.pipe
 
 
-def apply_recipe(pipe: Any, recipe: Recipe, *, allow_mismatch: bool) -> Any:
+def apply_recipe(
+    pipe: Any, recipe: Recipe, *, checkpoints: Mapping[str, str | Path], allow_mismatch: bool
+) -> Any:
     """Apply what can be set on a loaded pipeline; see ``autotune.apply``."""
+    looked = look_at(checkpoints)
     kind = type(pipe).__name__
     if kind != recipe.model.pipeline and not allow_mismatch:
         raise RecipeMismatch(
             f"the recipe is for {recipe.model.pipeline}, this is {kind}", hint=_ALLOW
         )
     chosen = _checked_device(recipe, _device_of(pipe), allow_mismatch)
-    target = Target(
-        model=_describe(pipe, recipe), device=chosen, workload=recipe.workload, pipe=pipe
-    )
+    model = _describe(pipe, recipe)
+    model = model.but(given=name_components(model, looked))
+    _check_given(recipe, model.given, allow_mismatch)
+    target = Target(model=model, device=chosen, workload=recipe.workload, pipe=pipe)
     levers = [
         (lever, recipe.choices[name])
         for name, lever in load_levers().items()
@@ -75,6 +90,11 @@ def apply_recipe(pipe: Any, recipe: Recipe, *, allow_mismatch: bool) -> Any:
 def _set(target: Target, lever: Lever, choice: str) -> None:
     try:
         lever.apply(target, choice)
+    except AutotuneError as error:
+        raise RecipeMismatch(
+            f"{lever.name}={choice} cannot be set on this pipeline: {error.message}",
+            hint=error.hint,
+        ) from error
     except Exception as error:
         raise RecipeMismatch(
             f"{lever.name}={choice} cannot be set on this pipeline: "
@@ -123,6 +143,29 @@ def _find_model(recipe: Recipe, given: str | None, allow_mismatch: bool) -> Mode
             hint=_ALLOW,
         )
     return model
+
+
+def _check_given(recipe: Recipe, given: Sequence[Given], allow_mismatch: bool) -> None:
+    """The files that choices are made of must be those that were measured."""
+    kinds = kinds_needed(recipe.choices)
+    measured = {one.component: one for one in recipe.model.given if one.kind in kinds}
+    here = {one.component: one for one in given if one.kind in kinds}
+    sentences = [
+        f"for {name} it was {_content(measured.get(name))}, here it is {_content(here.get(name))}"
+        for name in sorted({*measured, *here})
+        if _content(measured.get(name)) != _content(here.get(name))
+    ]
+    if kinds - {one.kind for one in recipe.model.given}:
+        sentences.append("it does not say which")
+    if sentences and not allow_mismatch:
+        raise RecipeMismatch(
+            f"the recipe chooses a checkpoint that somebody gave: {'; '.join(sentences)}",
+            hint='checkpoints={"denoiser": PATH} names the same one; ' + _ALLOW,
+        )
+
+
+def _content(one: Given | RecipeGiven | None) -> str:
+    return f"{one.kind} {one.digest}" if one else "none"
 
 
 def _check_choices(recipe: Recipe, device: Device, model: Model) -> None:
@@ -180,7 +223,12 @@ def _device_of(pipe: Any) -> str:
 def _describe(pipe: Any, recipe: Recipe) -> Model:
     """The user's pipeline as a model record: what levers need of it, nothing on disk."""
     components = tuple(
-        Component(name=name, library=type(part).__module__.split(".")[0], class_name=kind)
+        Component(
+            name=name,
+            library=type(part).__module__.split(".")[0],
+            class_name=kind,
+            weight_bytes=stored_bytes(part) if hasattr(part, "named_parameters") else 0,
+        )
         for name, part in pipe.components.items()
         if part is not None and (kind := type(part).__name__)
     )

@@ -41,10 +41,19 @@ Processes = Annotated[tuple[Samples, ...], Field(min_length=1, max_length=32)]
 MOST_LISTED: Final = 200
 
 
+class RecipeGiven(Record):
+    """A file that was given for a component, by its content: it says nowhere where it lies."""
+
+    component: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+    kind: Literal["gguf", "svdquant", "bfl", "auto-round", "tiny-vae"]
+    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
 class RecipeModel(Record):
     """Which weights the numbers belong to.
 
-    A recipe is checked against a model; it never picks one.
+    A recipe is checked against a model; it never picks one. ``given`` are the files that its
+    choices were made of, in place of weights of the model.
     """
 
     id: ModelId
@@ -52,6 +61,7 @@ class RecipeModel(Record):
     source: Literal["demo", "hub", "folder"]
     pipeline: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
     weights: Literal["real", "random"]
+    given: Annotated[tuple[RecipeGiven, ...], Field(max_length=16)] = ()
 
 
 class Budget(Record):

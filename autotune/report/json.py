@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from autotune.report.caches import caches_json
+
 if TYPE_CHECKING:
     from autotune.search.study import Result
 
@@ -30,6 +32,9 @@ def to_json(result: Result) -> dict[str, Any]:
         answer["latency_s"] = winner.latency_s
         answer["peak_bytes"] = winner.peak_bytes
         answer["verdict"] = recipe.evidence.comparison.verdict.value
+        caches = caches_json(result.history, recipe.workload.steps)
+        if caches:
+            answer["caches"] = caches
     if needed is not None:
         answer["needed"] = {
             "budget_bytes": needed.budget_bytes,

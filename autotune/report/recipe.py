@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from autotune.recipe.schema import Recipe
-from autotune.report.words import change_phrase, console_for
+from autotune.report.words import calling_phrase, change_phrase, console_for
 from autotune.stats.compare import Verdict
 from autotune.units import format_both, format_bytes, format_duration, format_ratio
 
@@ -38,6 +38,9 @@ def explanation(recipe: Recipe, name: str) -> Iterator[str]:
         proof = recipe.evidence.winner.engaged.get(lever)
         yield f"  {lever} = {choice}" + (f"  ({proof.detail})" if proof else "")
     yield ""
+    calling = calling_phrase(recipe.choices, work)
+    if calling is not None:
+        yield f"calls:    {calling}"
     yield from _evidence(recipe)
     yield from _refused(recipe)
     yield from _frontier(recipe)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from autotune.report.words import change_phrase, console_for, outcome_phrase
+from autotune.report.caches import compare_caches
+from autotune.report.words import calling_phrase, change_phrase, console_for, outcome_phrase
 from autotune.stats.compare import Verdict
 from autotune.units import format_bytes, format_duration, format_ratio
 
@@ -62,6 +63,8 @@ def advice(result: Result) -> Iterator[str]:
     """What to do now, a line each."""
     if result.recipe is not None:
         yield from _advice_on(result.recipe)
+        for one in compare_caches(result.history, result.recipe.workload.steps):
+            yield f"        {one.sentence}"
         yield ""
         yield f"recipe:  {result.recipe_path}"
         yield f"in code: pipe = autotune.build({str(result.recipe_path)!r})"
@@ -80,6 +83,9 @@ def _advice_on(recipe: Recipe) -> Iterator[str]:
         f"peak {format_bytes(winner.peak_bytes)}, "
         f"{winner.peak_bytes / budget:.0%} of {format_bytes(budget)}"
     )
+    calling = calling_phrase(recipe.choices, recipe.workload)
+    if calling is not None:
+        yield f"        {calling}"
     if recipe.status == "provisional":
         yield "        provisional: measured once, there was no time to confirm it"
     elif comparison.verdict is Verdict.IS_BASELINE:

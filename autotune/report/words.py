@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from autotune.records import Candidate, Workload
     from autotune.search.history import Tried
 
 #: Piped text is read in editors and issue trackers, not in a terminal of 80 columns.
@@ -35,6 +37,19 @@ def change_phrase(changes: Mapping[str, str]) -> str:
     if not changes:
         return "baseline"
     return ", ".join(f"{lever}={choice}" for lever, choice in changes.items())
+
+
+def calling_phrase(choices: Candidate, workload: Workload) -> str | None:
+    """How the pipeline must be called for the recipe to hold, if not as the workload says."""
+    times = re.fullmatch(r"x(\d{1,3})", choices.get("batch", ""))
+    if times is None:
+        return None
+    many = workload.batch * int(times[1])
+    what = "images" if workload.frames is None else "videos"
+    return (
+        f"batch={times[0]} holds for calls that make {many} {what} at once: "
+        f"pipe(..., num_{what}_per_prompt={many}); times are for {workload.batch}"
+    )
 
 
 def outcome_phrase(tried: Tried, budget_bytes: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import autotune
+from autotune.models.given import kinds_needed
 from autotune.recipe.schema import (
     Budget,
     Comparison,
@@ -15,10 +16,11 @@ from autotune.recipe.schema import (
     Measured,
     Quality,
     Recipe,
+    RecipeGiven,
     RecipeModel,
     Refused,
 )
-from autotune.records import Candidate, Outcome, Status, Teaches, candidate_key
+from autotune.records import Candidate, Model, Outcome, Status, Teaches, candidate_key
 from autotune.search.confirm import Confirmed
 from autotune.search.history import History, Tried, binding, status_against
 from autotune.search.request import CONFIRM, SCREEN, Request
@@ -103,6 +105,7 @@ def compose(
             source=model.source,
             pipeline=model.pipeline,
             weights=model.weights,
+            given=_given(model, winner.measured.choices),
         ),
         workload=model.workload,
         budget=Budget(
@@ -147,6 +150,16 @@ def measured(candidate: Candidate, outcomes: Sequence[Outcome]) -> Measured:
         phases_bytes=highest.phases,
         binds=binding(worst),
         engaged=outcomes[-1].engaged,
+    )
+
+
+def _given(model: Model, choices: Candidate) -> tuple[RecipeGiven, ...]:
+    """The files that the choices are made of, by what they hold."""
+    kinds = kinds_needed(choices)
+    return tuple(
+        RecipeGiven(component=one.component, kind=one.kind, digest=one.digest)
+        for one in model.given
+        if one.kind in kinds
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from autotune.engine.base import Engine, Step
 from autotune.errors import CannotRun
+from autotune.levers import start_up_s
 from autotune.records import Candidate, Effort, Outcome, Status, TrialSpec
 from autotune.search.history import History, Tried
 from autotune.search.listener import Listener
@@ -69,6 +72,14 @@ class Runner:
         self.listener.ended(tried, self.history)
         return tried
 
+    def discard_prepared(self) -> None:
+        """Delete what trials kept for each other: quantized weights of large models are large."""
+        shutil.rmtree(self._prepared, ignore_errors=True)
+
+    @property
+    def _prepared(self) -> Path:
+        return self.request.folder / "prepared"
+
     @property
     def time_is_up(self) -> bool:
         """Whether the study's time has run out."""
@@ -94,10 +105,10 @@ class Runner:
                 "device": self.request.device,
                 "effort": effort,
                 "budget_bytes": budget_bytes,
-                "deadline_s": self._deadline(),
+                "deadline_s": self._deadline(candidate),
                 "give_up_above_s": give_up_above_s,
                 "ram_bytes": self.request.ram_bytes,
-                "prepared": str(self.request.folder / "prepared"),
+                "prepared": str(self._prepared),
             }
         )
         self.listener.started(self.count, candidate, why)
@@ -110,10 +121,12 @@ class Runner:
             raise
         return Tried(number=self.count, candidate=dict(candidate), why=why, outcome=outcome)
 
-    def _deadline(self) -> float:
-        if self._baseline_s is None:
-            return _BASELINE_DEADLINE_S
-        return max(_DEADLINE_FLOOR_S, self._baseline_s * _DEADLINE_SHARE)
+    def _deadline(self, candidate: Candidate) -> float:
+        """What the baseline lets expect, and what the levers need to start up (compile)."""
+        expected = _BASELINE_DEADLINE_S
+        if self._baseline_s is not None:
+            expected = max(_DEADLINE_FLOOR_S, self._baseline_s * _DEADLINE_SHARE)
+        return expected + start_up_s(candidate)
 
     def _wait(self, trial: str, most_s: float) -> Outcome:
         give_up_at = time.monotonic() + most_s

@@ -73,6 +73,7 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
         device=request.device,
         budget_bytes=request.budget_bytes,
         software=request.fingerprint.software,
+        host_bytes=request.ram_bytes or request.machine.host.most_bytes,
     )
     space = build_space(inspection.choices, request.definition, request.pins, request.quality)
     refuse_pins(request.pins, admission)
@@ -96,6 +97,8 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
         stopped_by = interrupt
     except CannotRun as error:
         broke = error  # raised again once the best so far is safe
+    finally:
+        runner.discard_prepared()
     best = history.finalist()
     if winner is None and best is not None:
         winner = provisional_winner(best, history)

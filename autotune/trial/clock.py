@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from autotune.levers.base import Seen, Target
+from autotune.levers.torch_names import is_accelerator, torch_module
 from autotune.records import Device
 from autotune.trial.memory import Meter
-from autotune.trial.torch_names import is_accelerator, torch_module
 
 Result = TypeVar("Result")
+_Around = Callable[[Callable[[], Any]], Any]
 
 
 def synchronizer(device: Device) -> Callable[[], None]:
@@ -60,7 +61,7 @@ class _Watch:
         self._synchronize = synchronize
         self._say = say
         self._phase = "encode"
-        self._phase_start = self._forward_start = time.perf_counter()
+        self._phase_start = time.perf_counter()
 
     def enter(self, phase: str) -> None:
         """End the phase so far, unless it is this one."""
@@ -75,31 +76,60 @@ class _Watch:
         if phase != "done":
             self._say(phase)
 
-    def before_forward(self, *_: Any) -> None:
-        self.enter("denoise")
-        self._synchronize()
-        self._forward_start = time.perf_counter()
+    def forward(self, seen: _Count) -> _Around:
+        """Around a call of a denoiser: its time, and the phase."""
 
-    def after_forward(self, *_: Any) -> None:
-        self._synchronize()
-        self.observation.forwards_s.append(time.perf_counter() - self._forward_start)
+        def around(call: Callable[[], Any]) -> Any:
+            self.enter("denoise")
+            self._synchronize()
+            start = time.perf_counter()
+            result = seen.around(call)
+            self._synchronize()
+            self.observation.forwards_s.append(time.perf_counter() - start)
+            return result
 
-    def before_decode(self, *_: Any) -> None:
-        self.enter("decode")
+        return around
 
-    def counter(self, name: str) -> Callable[[Any, Any, Any], None]:
-        """A forward hook that notes the calls of a module under this name."""
-        seen = self.observation.seen
+    def decode(self, seen: _Count) -> _Around:
+        """Around a call of the decoder: the phase."""
+
+        def around(call: Callable[[], Any]) -> Any:
+            self.enter("decode")
+            return seen.around(call)
+
+        return around
+
+
+class _Count:
+    """Counts the calls of one module, and the compiled graphs that run inside them."""
+
+    def __init__(self, name: str, seen: dict[str, Seen], graphs: _Graphs) -> None:
+        self._name = name
+        self._seen = seen
+        self._graphs = graphs
         seen[name] = Seen(calls=0, widest_output=())
 
-        def count(module: Any, arguments: Any, output: Any) -> None:
-            shape = tuple(int(side) for side in getattr(output, "shape", ()))
-            before = seen[name]
-            if before.calls:
-                shape = tuple(map(max, before.widest_output, shape))
-            seen[name] = Seen(calls=before.calls + 1, widest_output=shape)
+    def around(self, call: Callable[[], Any]) -> Any:
+        """Make the call and note it."""
+        ran = self._graphs.ran
+        result = call()
+        before = self._seen[self._name]
+        shape = tuple(int(side) for side in getattr(result, "shape", ()))
+        if before.calls:
+            shape = tuple(map(max, before.widest_output, shape))
+        self._seen[self._name] = Seen(
+            calls=before.calls + 1,
+            widest_output=shape,
+            graphs=before.graphs + self._graphs.ran - ran,
+        )
+        return result
 
-        return count
+
+@dataclass
+class _Graphs:
+    """How many compiled graphs have run."""
+
+    ran: int = 0
 
 
 @contextmanager
@@ -112,22 +142,114 @@ def observing(
 ) -> Iterator[Observation]:
     """Watch the generation made inside the block; what was seen is complete when it ends.
 
-    ``watched`` names modules whose calls are to be counted, beside the VAE's decoder.
+    Seen are the denoisers by component name, the VAE's decoder as ``vae.decoder``, and what
+    ``watched`` names, but for modules inside a compiled one (see ``hidden``).
     """
     watch = _Watch(meter, synchronize, say)
-    handles = [
-        target.denoiser.register_forward_pre_hook(watch.before_forward),
-        target.denoiser.register_forward_hook(watch.after_forward),
-    ]
+    seen = watch.observation.seen
+    inside = _inside_compiled(target.pipe)
     decoder = getattr(target.vae, "decoder", None)
-    if decoder is not None:
-        handles.append(decoder.register_forward_pre_hook(watch.before_decode))
-        handles.append(decoder.register_forward_hook(watch.counter("vae.decoder")))
-    for name, module in (watched or {}).items():
-        handles.append(module.register_forward_hook(watch.counter(name)))
+    with ExitStack() as stack:
+        graphs = stack.enter_context(_counted_graphs(target.pipe))
+        for name, module in (watched or {}).items():
+            if module not in inside:
+                stack.enter_context(_surrounded(module, _Count(name, seen, graphs).around))
+        for name, module in target.denoisers.items():
+            around = watch.forward(_Count(name, seen, graphs))
+            stack.enter_context(_surrounded(module, around))
+        if decoder is not None:
+            around = watch.decode(_Count("vae.decoder", seen, graphs))
+            stack.enter_context(_surrounded(decoder, around))
+        try:
+            yield watch.observation
+        finally:
+            watch.enter("done")
+
+
+def hidden(target: Target, watched: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the watched modules that lie inside a compiled one.
+
+    Their calls are part of its graphs. To be counted there they would have to break them, so
+    they are counted in a generation of its own (``uncompiled``).
+    """
+    inside = _inside_compiled(target.pipe)
+    return {name: module for name, module in watched.items() if module in inside}
+
+
+@contextmanager
+def uncompiled(modules: Mapping[str, Any]) -> Iterator[dict[str, Seen]]:
+    """Count the calls of hidden modules in the block, where nothing runs compiled.
+
+    What skips a module by schedule or by its input, as caches do, skips it here as well.
+    """
+    import torch
+
+    seen: dict[str, Seen] = {}
+    with ExitStack() as stack:
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        for name, module in modules.items():
+            stack.enter_context(_surrounded(module, _Count(name, seen, _Graphs()).around))
+        yield seen
+
+
+@contextmanager
+def _surrounded(module: Any, around: _Around) -> Iterator[None]:
+    """Put something around the calls of a module, compiled or not, and take it away again.
+
+    Not as a forward hook: a compiled module runs those it was compiled with and no others. What
+    ``Module.__call__`` runs first, ``_compiled_call_impl``, is no part of what is compiled.
+    """
+    before = vars(module).get("_compiled_call_impl")
+    call = before or module._call_impl
+
+    def surrounded(*positional: Any, **named: Any) -> Any:
+        return around(lambda: call(*positional, **named))
+
+    module._compiled_call_impl = surrounded
     try:
-        yield watch.observation
+        yield
     finally:
-        watch.enter("done")
-        for handle in handles:
-            handle.remove()
+        if before is None:
+            del module._compiled_call_impl
+        else:
+            module._compiled_call_impl = before
+
+
+def _inside_compiled(pipe: Any) -> set[Any]:
+    """The modules that run as part of a compiled one."""
+    return {
+        part for compiled in _compiled(pipe) for part in compiled.modules() if part is not compiled
+    }
+
+
+def _compiled(pipe: Any) -> list[Any]:
+    components = getattr(pipe, "components", {}).values()
+    return [
+        part
+        for component in components
+        if hasattr(component, "modules")
+        for part in component.modules()
+        if getattr(part, "_compiled_call_impl", None) is not None
+    ]
+
+
+@contextmanager
+def _counted_graphs(pipe: Any) -> Iterator[_Graphs]:
+    """Count every run of a graph that inductor compiled, if there can be any."""
+    graphs = _Graphs()
+    if not _compiled(pipe):
+        yield graphs
+        return
+    from torch._inductor.output_code import CompiledFxGraph
+
+    run = CompiledFxGraph.__call__
+
+    def counted(graph: Any, inputs: Any) -> Any:
+        graphs.ran += 1
+        return run(graph, inputs)
+
+    CompiledFxGraph.__call__ = counted
+    try:
+        yield graphs
+    finally:
+        CompiledFxGraph.__call__ = run

@@ -8,8 +8,10 @@ from typing import Any
 
 from autotune.levers import load_levers
 from autotune.levers.base import Target
+from autotune.levers.torch_names import torch_device
 from autotune.records import Evidence, Stage, Workload
-from autotune.trial.torch_names import torch_device
+from autotune.trial.prepared import remember
+from autotune.trial.quantized import quantization_arguments
 
 
 def build_pipeline(target: Target, choices: Mapping[str, str]) -> None:
@@ -40,7 +42,9 @@ def _load(target: Target) -> Any:
         local_files_only=True,
         use_safetensors=True,
         **target.load_arguments,
+        **quantization_arguments(target),
     )
+    remember(target, pipe)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

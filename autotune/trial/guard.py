@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import errno
+import os
+import shlex
+import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from autotune.files import write_atomic
+from autotune.levers.compiler import plain_folder
+from autotune.levers.torch_names import is_accelerator, torch_module
 from autotune.records import Device, DeviceKind, Status
 from autotune.trial.memory import status_bytes
-from autotune.trial.torch_names import is_accelerator, torch_module
 
 #: Address space that is not memory in use: allocator arenas and loader slack.
 _SLACK_BYTES = 64 << 20
 #: The default stack of a thread on Linux; OpenMP starts one a core.
 _STACK_BYTES = 8 << 20
+#: What ``CXX`` was before it was replaced, for the next trial in this process.
+_OWN_COMPILER = "AUTOTUNE_OWN_CXX"
+_COMPILER = """#!/bin/sh
+ulimit -S -d "$(ulimit -H -d)"
+exec {} "$@"
+"""
 
 
 class GaveUp(BaseException):
@@ -52,6 +65,33 @@ def _limit_data(limit: int | None) -> None:
     if hard != resource.RLIM_INFINITY:
         wanted = hard if limit is None else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
+def free_compiler(folder: Path) -> None:
+    """Let the C++ compiler that inductor starts take the memory it needs, whatever the budget.
+
+    It would inherit the soft limit, which is about what compiling one kernel takes (330 MB were
+    seen), and fail or not by the size of the kernel. What inductor starts is named by ``CXX``: a
+    few lines in the folder that lift the limit and become the compiler. That name is part of the
+    keys of inductor's cache, so it must be the same for all trials of a study.
+    """
+    own = os.environ.setdefault(_OWN_COMPILER, os.environ.get("CXX") or "g++")
+    compiler = shutil.which(own)
+    place = plain_folder(folder)
+    if compiler is None or place is None:
+        return
+    script = place / "compiler" / Path(compiler).name
+    text = _COMPILER.format(shlex.quote(compiler)).encode()
+    if not script.is_file() or script.read_bytes() != text:
+        script.parent.mkdir(exist_ok=True)
+        write_atomic(script, text, overwrite=True)
+        script.chmod(0o700)
+    if not os.access(script, os.X_OK):  # on a file system without programs it stays as it was
+        return
+    os.environ["CXX"] = str(script)
+    settings = sys.modules.get("torch._inductor.config")
+    if settings is not None:  # it has read CXX already
+        settings.cpp.cxx = (None, str(script))
 
 
 @contextmanager
@@ -124,6 +164,9 @@ _NO_RAM = (
     "not enough memory",
     "could not create a primitive",
     "could not create a memory",
+    # Inside dynamo and inductor every error becomes one of theirs.
+    "memoryerror",
+    "bad_alloc",
 )
 #: The card, not the candidate (fault matrix G3).
 _LOST = (

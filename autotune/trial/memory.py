@@ -1,7 +1,8 @@
 """Peak memory of a trial, phase by phase, above the level before load (design D9, §8).
 
-On an accelerator: torch's allocated and reserved peaks, and the device's own level. On the host:
-the high-water mark of resident memory (``VmHWM``), reset through ``clear_refs`` at each phase.
+On an accelerator: torch's allocated and reserved peaks, and the device's own level; beside them,
+what the trial takes of the host. On the host: the high-water mark of resident memory (``VmHWM``),
+reset through ``clear_refs`` at each phase.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+from autotune.levers.torch_names import is_accelerator, torch_index, torch_module
 from autotune.records import Device, Memory
-from autotune.trial.torch_names import is_accelerator, torch_index, torch_module
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -37,7 +38,7 @@ class HostMeter:
     """Resident memory of this process; where the kernel forbids the reset, peaks only grow."""
 
     def __init__(self) -> None:
-        self._can_reset = self._reset()
+        self.can_reset = self._reset()
         self._level = status_bytes("VmRSS")
         self._phases: dict[str, int] = {}
 
@@ -45,12 +46,12 @@ class HostMeter:
         """See Meter."""
         peak = max(0, status_bytes("VmHWM") - self._level)
         self._phases[phase] = max(peak, self._phases.get(phase, 0))
-        self._can_reset = self._can_reset and self._reset()
+        self.can_reset = self.can_reset and self._reset()
 
     def report(self) -> Memory:
         """See Meter."""
         how = "resident memory of the process (VmHWM) above its level before load"
-        if not self._can_reset:
+        if not self.can_reset:
             how += "; the kernel does not let it be reset between phases"
         return Memory(
             level_bytes=self._level,
@@ -67,6 +68,32 @@ class HostMeter:
         return True
 
 
+class BesideMeter:
+    """Host memory of a trial on an accelerator: what offloaded weights, and the driver, take.
+
+    While loading, weights pass through pages of their files, which the kernel drops when it needs
+    them: there only pages that belong to no file count. Later phases count all that is resident,
+    since weights whose pages were dropped are read again for every picture.
+    """
+
+    def __init__(self) -> None:
+        self._meter = HostMeter()
+        self._level = _anonymous()
+        self._kept = 0
+        self._peak = 0
+
+    def mark(self, phase: str) -> None:
+        """See Meter."""
+        self._kept = max(self._kept, _anonymous() - self._level)
+        self._meter.mark(phase)
+        if phase != "load" and self._meter.can_reset:
+            self._peak = max(self._peak, self._meter.report().phases[phase])
+
+    def peak_bytes(self) -> int:
+        """The most so far."""
+        return max(self._kept, self._peak)
+
+
 class AcceleratorMeter:
     """The larger of torch's reserved bytes and the growth of the device's used bytes.
 
@@ -75,6 +102,7 @@ class AcceleratorMeter:
     """
 
     def __init__(self, device: Device) -> None:
+        self._host = BesideMeter() if _STATUS.exists() else None
         self._module: Any = torch_module(device)
         self._index = torch_index(device)
         self._managed = True
@@ -91,6 +119,8 @@ class AcceleratorMeter:
     def mark(self, phase: str) -> None:
         """See Meter."""
         self._module.synchronize()
+        if self._host is not None:
+            self._host.mark(phase)
         reserved = int(self._module.max_memory_reserved())
         grown = max(0, self._used() - self._level)
         # What the device shows and torch does not hold now is the context and other libraries.
@@ -111,15 +141,28 @@ class AcceleratorMeter:
             allocated_bytes=self._allocated,
             reserved_bytes=self._reserved,
             device_bytes=self._device,
+            host_bytes=self._host.peak_bytes() if self._host else None,
+            pinned_bytes=self._pinned(),
             how="max(torch reserved + context, device level above the level before load)"
             + ("" if self._managed else "; the context itself could not be told apart"),
         )
+
+    def _pinned(self) -> int | None:
+        """The most page-locked memory torch had; xpu does not say."""
+        statistics = getattr(self._module, "host_memory_stats", dict)()
+        peak = statistics.get("allocated_bytes.peak")
+        return None if peak is None else int(peak)
 
     def _used(self) -> int:
         if self._managed:
             return int(self._module.device_memory_used(self._index))
         free, total = self._module.mem_get_info(self._index)
         return int(total - free)
+
+
+def _anonymous() -> int:
+    """Resident pages of this process that belong to no file."""
+    return status_bytes("RssAnon") + status_bytes("RssShmem")
 
 
 def status_bytes(field: str) -> int:

@@ -5,24 +5,27 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from autotune import levers
 from autotune.levers.base import Target
+from autotune.levers.torch_names import is_accelerator
 from autotune.records import Health, Outcome, Status, TrialSpec
-from autotune.trial import clock, generate, output
+from autotune.trial import clock, generate, output, prepared
 from autotune.trial.guard import (
     GaveUp,
     classify,
     enforce_budget,
+    free_compiler,
     give_up_after,
     lift_budget,
 )
 from autotune.trial.memory import Meter, make_meter
-from autotune.trial.torch_names import is_accelerator
+from autotune.trial.weights import stored_bytes
 from autotune.trial.wire import OUTCOME, PICTURE, SPEC, Progress, read_record, write_record
 
 #: A first call also fills caches and starts threads: it may take this much longer and still win.
@@ -39,13 +42,23 @@ _SHORTEST_S = 0.001
 def run_folder(folder: Path) -> Outcome:
     """Read the spec in the folder, run it, and write the outcome beside it."""
     spec = read_record(folder, SPEC, TrialSpec)
-    outcome = run_trial(spec, folder)
+    trial, outcome = _run(spec, folder)
     write_record(folder, OUTCOME, outcome)
+    target = trial.target
+    if outcome.status is Status.MEASURED and target is not None and target.quantization:
+        # Neither time nor memory of it count: the outcome is on the disk already.
+        lift_budget(spec.device)
+        trial.progress.say("keep")
+        prepared.keep(target)
     return outcome
 
 
 def run_trial(spec: TrialSpec, folder: Path) -> Outcome:
     """Run a trial to its outcome; a failure of the candidate is an outcome, not an exception."""
+    return _run(spec, folder)[1]
+
+
+def _run(spec: TrialSpec, folder: Path) -> tuple[_Trial, Outcome]:
     start = time.perf_counter()
     progress = Progress(folder)
     trial = _Trial(spec=spec, folder=folder, progress=progress, start=start)
@@ -64,7 +77,7 @@ def run_trial(spec: TrialSpec, folder: Path) -> Outcome:
         )
         message = _first_line(error)
     stage = progress.stage if status is not Status.MEASURED else "done"
-    return trial.outcome(status, stage, message, time.perf_counter() - start)
+    return trial, trial.outcome(status, stage, message, time.perf_counter() - start)
 
 
 @dataclass(kw_only=True)
@@ -98,6 +111,8 @@ class _Trial:
             torch.set_num_threads(spec.threads)
         synchronize = clock.synchronizer(spec.device)
         self.meter = make_meter(spec.device)
+        if not is_accelerator(spec.device):
+            free_compiler(Path(spec.prepared) if spec.prepared else self.folder)
         if spec.budget_bytes is not None:
             enforce_budget(spec.device, spec.budget_bytes, torch.get_num_threads())
         self.progress.say("load")
@@ -112,16 +127,21 @@ class _Trial:
         )
         self.meter.mark("load")
         call = generate.caller(target.pipe, spec.workload, target.multiple)
-        self._warm_up(call, synchronize)
+        watched = generate.watched(target, spec.choices)
+        self._warm_up(call, synchronize, watched)
         self._sample(call, synchronize)
+        self._count(call, clock.hidden(target, watched))
 
-    def _warm_up(self, call: Any, synchronize: Any) -> None:
+    def _warm_up(self, call: Any, synchronize: Any, watched: Mapping[str, Any]) -> None:
         """Discarded calls; the last one is observed, so the first is never slowed by watching."""
         assert self.target is not None
         assert self.meter is not None
-        for number in range(self.spec.effort.warmups):
-            self.progress.say("warmup", n=number + 1, of=self.spec.effort.warmups)
-            last = number == self.spec.effort.warmups - 1
+        start_up_s = levers.start_up_s(self.spec.choices)
+        # What is compiled may be so again, and CUDA graphs recorded, in the second call (M4).
+        count = self.spec.effort.warmups + (start_up_s > 0)
+        for number in range(count):
+            self.progress.say("warmup", n=number + 1, of=count)
+            last = number == count - 1
             watch: Any = contextlib.nullcontext(self.observation)
             if last:
                 watch = clock.observing(
@@ -129,9 +149,9 @@ class _Trial:
                     self.meter,
                     synchronize,
                     self.progress.say,
-                    generate.watched(self.target, self.spec.choices),
+                    watched,
                 )
-            with give_up_after(*self._patience()), watch as self.observation:
+            with give_up_after(*self._patience(start_up_s)), watch as self.observation:
                 seconds, result = clock.timed(lambda: call(0), synchronize)
             self.warmups_s.append(seconds)
             if not last:
@@ -139,7 +159,18 @@ class _Trial:
         self.target.seen = self.observation.seen
         self._check(result)
 
-    def _patience(self) -> tuple[float, str | None]:
+    def _count(self, call: Any, hidden: Mapping[str, Any]) -> None:
+        """See what compiled code hides, in one more call: after all that is timed and measured."""
+        assert self.target is not None
+        if not hidden:
+            return
+        lift_budget(self.spec.device)
+        self.progress.say("count")
+        with give_up_after(*self._patience()), clock.uncompiled(hidden) as seen:
+            call(0)
+        self.target.seen = {**self.target.seen, **seen}
+
+    def _patience(self, start_up_s: float = 0.0) -> tuple[float, str | None]:
         """How long one call may take, and why not longer.
 
         It must still be able to win, and the deadline must not be reached: ending here, with an
@@ -149,7 +180,8 @@ class _Trial:
         left = max(_SHORTEST_S, self.spec.deadline_s - _DEADLINE_RESERVE_S - spent)
         if self.spec.give_up_above_s is not None:
             floor = _FIRST_CALL_FLOOR_S[is_accelerator(self.spec.device)]
-            limit = max(floor, self.spec.give_up_above_s * _FIRST_CALL_ALLOWANCE)
+            wins = self.spec.give_up_above_s * (self.target.multiple if self.target else 1)
+            limit = max(floor, wins * _FIRST_CALL_ALLOWANCE) + start_up_s
             if limit < left:
                 return limit, None
         return left, f"the deadline of {self.spec.deadline_s:.3g} s was reached"
@@ -203,10 +235,13 @@ class _Trial:
             if not evidence.engaged:
                 choice = self.spec.choices[lever]
                 return Status.NOT_APPLIED, f"{lever}={choice}: {evidence.detail}"
-        peak = self.meter.report().peak_bytes
-        budget = self.spec.budget_bytes
-        if budget is not None and peak > budget:
-            return Status.OVER_BUDGET, f"peak {peak} bytes, budget {budget} bytes"
+        memory, budget, ram = self.meter.report(), self.spec.budget_bytes, self.spec.ram_bytes
+        if budget is not None and memory.peak_bytes > budget:
+            return Status.OVER_BUDGET, f"peak {memory.peak_bytes} bytes, budget {budget} bytes"
+        # Pinned pages may or may not count as resident: their sum could count them twice.
+        host = max(memory.host_bytes or 0, memory.pinned_bytes or 0)
+        if ram is not None and host > ram:
+            return Status.OUT_OF_RAM, f"host memory peak {host} bytes, --ram {ram} bytes"
         return Status.MEASURED, ""
 
     def outcome(self, status: Status, stage: str, message: str, seconds: float) -> Outcome:
@@ -246,9 +281,8 @@ def _weights(target: Target | None) -> dict[str, int]:
     found = {}
     for part in target.model.components:
         module: Any = getattr(target.pipe, part.name, None)
-        if hasattr(module, "parameters"):
-            tensors = [*module.parameters(), *module.buffers()]
-            found[part.name] = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        if hasattr(module, "named_parameters"):
+            found[part.name] = stored_bytes(module)
     return found
 
 

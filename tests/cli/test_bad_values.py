@@ -31,6 +31,10 @@ VALUES = {
     "prompt": ["", "x" * 5000],
     "device": ["cuda:99", "-1", "gpu", ""],
     "set": ["", "dtype", "atention=native", "attention=nativ"],
+    "checkpoint": [
+        "", "vae", "=a-file", "denoiser=", "denoiser=a-file", "denoiser=a-folder",
+        "x=nowhere.gguf",
+    ],
     "space": ["nonsense", "missing.toml", "", "/etc/passwd"],
     "runs": ["a-file", "a-file/below"],
     "out": ["a-file", "a-folder", "missing/recipe.json", "a-link", "/dev/full", ""],

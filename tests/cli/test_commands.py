@@ -121,6 +121,18 @@ def test_levers_prints_one_json_list_with_every_lever(tmp_path: Path) -> None:
     ended = run("levers", "--json", folder=tmp_path)
     assert (ended.code, ended.err) == (0, "")
     assert {choice["lever"] for choice in ended.answer} == set(load_levers())
+    assert {one["stage"] for one in ended.answer if one["lever"] == "dtype"} == {"load"}
+    assert {one["fidelity"] for one in ended.answer} == {"exact", "close", "balanced", "any"}
+    assert all(one["unavailable"] is None or one["unavailable"] for one in ended.answer)
+
+
+def test_levers_can_leave_out_what_cannot_be_had(tmp_path: Path) -> None:
+    every, here = (
+        run("levers", "--device", "cpu", "--json", *more, folder=tmp_path).answer
+        for more in ([], ["--available"])
+    )
+    assert here == [one for one in every if one["unavailable"] is None]
+    assert len(here) < len(every)
 
 
 @pytest.mark.trials

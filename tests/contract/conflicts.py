@@ -14,10 +14,127 @@ from __future__ import annotations
 
 CONFLICTS: dict[int, tuple[str, str]] = {
     # ------------------------------------------------------------- B1: placement with placement
+    1: (
+        "group offload beside model or sequential offload",
+        "construction test_a_pipeline_that_is_offloaded_in_another_way_is_refused",
+    ),
+    2: ("a device map and any placement", "outside no choice spreads a pipeline over devices"),
+    3: ("parallel denoisers and any offload", "outside no choice uses more than one device"),
+    4: (
+        "sequential offload, then a move to the device",
+        "construction test_offload_alone_places_the_pipeline_and_never_moves_it_first",
+    ),
+    5: (
+        "a move to the device, then offload",
+        "construction test_offload_alone_places_the_pipeline_and_never_moves_it_first",
+    ),
+    6: (
+        "group offload twice",
+        "construction test_a_pipeline_that_is_offloaded_in_another_way_is_refused",
+    ),
+    7: (
+        "a move of a model of which a part is offloaded",
+        "construction test_a_share_is_moved_piece_by_piece",
+    ),
+    8: ("model offload without an order of components", "unavailable offload=model"),
+    9: (
+        "a component both in the order of model offload and excluded from it",
+        "outside no lever writes to either list of a pipeline",
+    ),
+    10: (
+        "model and sequential offload without an accelerator",
+        "unavailable offload=model offload=sequential",
+    ),
+    11: ("the automatic offload of modular pipelines", "outside no choice makes such a pipeline"),
+    12: (
+        "a stream where the device is the host",
+        "unavailable offload=group-block-stream offload=group-leaf-stream",
+    ),
+    13: (
+        "a record of a stream that is not there",
+        "construction test_what_depends_on_a_stream_has_one_and_takes_single_blocks",
+    ),
+    14: (
+        "a stream and groups of several blocks",
+        "construction test_what_depends_on_a_stream_has_one_and_takes_single_blocks",
+    ),
+    15: (
+        "a folder with the weights of an earlier trial",
+        "construction test_every_trial_has_a_folder_of_its_own_which_goes_with_it",
+    ),
+    16: (
+        "text encoders offloaded to the disk by layer",
+        "construction test_only_the_denoiser_goes_to_the_disk",
+    ),
+    18: (
+        "a stream on a VAE whose path changes",
+        "construction test_the_vae_stays_on_the_device_while_others_stream",
+    ),
+    19: (
+        "a record of the stream on a text encoder",
+        "construction test_the_stream_of_a_text_encoder_is_not_recorded",
+    ),
+    20: ("UniPC and offload", "outside diffusers 0.42, the oldest we take, has the fix (#13489)"),
+    21: ("parts that fail layer by layer", "unavailable offload=sequential"),
     # --------------------------------------------------------- B2: quantization with everything
+    27: ("GGUF and sequential offload", "rule gguf-sequential"),
+    40: ("Nunchaku Lite on a Hopper card", "unavailable checkpoint=svdquant"),
     # --------------------------------------------------------------- B3: compile with everything
     # ------------------------------------------------------------ B4: attention, cache, structure
+    75: ("a backend on a denoiser that ignores it", "unavailable attention=native-flash"),
     76: ("padded prompts and a backend without masks", "rule masked-flash"),
+    77: ("sage on Qwen and Wan", "rule sage-on-qwen-wan"),
     78: ("fp32 and a half-precision kernel", "rule gpu-kernels-need-half"),
+    79: ("a hub kernel without network or trust", "unavailable attention=flash-hub"),
     80: ("attention slicing and a backend", "rule slicing-replaces-attention"),
+    81: (
+        "what does nothing on this model or workload",
+        "unavailable attention-slicing=max channels-last=denoiser vae-slicing=on vae-tiling=half",
+    ),
+    82: (
+        "first-block and TaylorSeer where no cache context is opened",
+        "unavailable cache=first-block-8 cache=taylorseer-3",
+    ),
+    83: (
+        "first-block and MagCache on blocks that are not registered",
+        "unavailable cache=first-block-8 cache=magcache-6",
+    ),
+    84: (
+        "TaylorSeer's own patterns on attention called attn1 and attn2",
+        "construction test_taylorseer_finds_attention_that_its_own_patterns_miss",
+    ),
+    85: ("first-block on Flux.2", "rule flux2-first-block"),
+    86: (
+        "two caches on one model",
+        "construction test_a_second_cache_takes_the_place_of_the_first",
+    ),
+    87: ("a cache and few steps", "unavailable cache=first-block-8 cache=magcache-6"),
+    88: (
+        "MagCache ratios of another schedule",
+        "construction test_the_ratios_of_magcache_are_those_of_the_workloads_steps",
+    ),
+    89: (
+        "a cache and group offload",
+        "construction test_a_cache_and_group_offload_work_together",
+    ),
+    97: (
+        "no text encoders in the pipeline",
+        "construction test_precomputed_prompts_make_the_same_picture_without_encoders",
+    ),
+    93: (
+        "layerwise casting and a later cast",
+        "construction test_the_weights_stay_in_8_bits_when_the_pipeline_is_placed_and_runs",
+    ),
+    94: (
+        "layerwise casting of T5",
+        "construction test_layerwise_casting_leaves_text_encoders_and_the_vae_alone",
+    ),
+    95: (
+        "tiles and a strict judgement of pictures",
+        "construction test_tiles_are_left_out_where_no_pixel_may_change",
+    ),
+    96: (
+        "a pipeline made from another one without a format",
+        "outside every pipeline is loaded from its own folder, none is made from another",
+    ),
 }

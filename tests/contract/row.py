@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from autotune.records import Workload
 from tests.tiny import TINY
@@ -21,6 +22,14 @@ class Row:
     accepts: Mapping[str, str]
     #: The choices that change pixels, and by how much of the range at most, on average.
     changes: Mapping[str, float] = field(default_factory=dict)
+    #: Whether the tiny pipelines are large enough for the changes to show.
+    visible: bool = True
+    #: By pipeline: choices refused on a CPU that work there all the same, and keep the picture.
+    forced: Mapping[str, str] = field(default_factory=dict)
+    #: By pipeline: the choices that are run at all, where running takes long; else all are.
+    run: Mapping[str, str] | None = None
+    #: What the model is said to have: some choices depend on it (D16).
+    weights: Literal["real", "random"] = "real"
     workload: Workload = SMALL
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from autotune.levers import load_levers, offered_choices
 from autotune.probe import probe_machine
 from autotune.records import Choice, Fidelity, Status
 from autotune.report.levers import print_levers
@@ -168,17 +169,43 @@ def test_what_a_lever_says_is_printed_as_it_is(
 ) -> None:
     choices = [
         Choice(lever="dtype", id="fp32", what="what [/] is", baseline=True),
-        Choice(lever="dtype", id="x[1]", what="list[int]", unavailable="[Errno 2] none [red]"),
-        Choice(lever="attention", id="native", what="torch picks", fidelity=Fidelity.CLOSE),
+        Choice(lever="dtype", id="x[1]", what="-", unavailable="[Errno 2] none [red]"),
+        Choice(lever="attention", id="native", what="list[int]", fidelity=Fidelity.CLOSE),
     ]
     text = printed(
         print_levers, choices, make_device(), "[b]m[/b]", width=width, monkeypatch=monkeypatch
     )
-    # One word at a time: cells are folded where the terminal is narrow.
-    words = {"[/]", "x[1]", "list[int]", "[Errno", "[red]", "[b]m[/b]", "baseline"}
+    # One word at a time: lines are folded where the terminal is narrow.
+    words = {"[/]", "x[1]", "list[int]", "[Errno", "[red]", "[b]m[/b]", "(close)"}
     assert words <= set(text.split())
     assert max(len(line) for line in text.splitlines()) <= (width or 110)
-    assert "changes pixels" in " ".join(text.split())
+    assert "2 of 3 choices can be had here" in text
+
+
+@pytest.mark.parametrize("width", [60, 100, None])
+def test_every_lever_and_choice_is_printed_within_the_width(
+    width: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices = [one for found in offered_choices(make_device(), None).values() for one in found]
+    text = printed(print_levers, choices, make_device(), None, width=width, monkeypatch=monkeypatch)
+    assert max(len(line) for line in text.splitlines()) <= (width or 110)
+    for name, lever in load_levers().items():
+        assert " ".join(f"{name}: {lever.what}".split()) in " ".join(text.split())
+    assert {choice.id for choice in choices} <= set(text.split())
+
+
+def test_choices_that_cannot_be_had_for_one_reason_share_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    choices = [
+        Choice(lever="dtype", id=id, what="w", unavailable=why)
+        for id, why in (("a", "no GPU here"), ("b", "too old"), ("c", "no GPU here"))
+    ]
+    lines = printed(
+        print_levers, choices, make_device(), None, width=None, monkeypatch=monkeypatch
+    ).splitlines()
+    assert "  not here: a c – no GPU here" in lines
+    assert "  not here: b – too old" in lines
 
 
 @WIDTHS

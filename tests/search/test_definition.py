@@ -59,7 +59,7 @@ def test_lossless_allows_nothing_that_changes_the_picture() -> None:
     assert load_definition("demo").quality is Fidelity.ANY
     definition = load_definition("demo", "lossless")
     assert definition.quality is Fidelity.EXACT
-    assert definition.levers["attention"] == "all"
+    assert definition.levers["attention"] == load_definition("demo").levers["attention"]
 
 
 def test_an_unknown_shipped_space_lists_those_there_are() -> None:

@@ -5,6 +5,14 @@ A choice id stands in recipes, so ``released`` only ever grows.
 
 from __future__ import annotations
 
-from tests.contract.rows import first
+from tests.contract.rows import attention, cache, first, given, placement, quantization, structure
 
-ROWS = (*first.ROWS,)
+ROWS = (
+    *first.ROWS,
+    *attention.ROWS,
+    *cache.ROWS,
+    *structure.ROWS,
+    *given.ROWS,
+    *placement.ROWS,
+    *quantization.ROWS,
+)

@@ -1,4 +1,4 @@
-"""Number format, layout, VAE and attention: what there was first."""
+"""Number format, layout and VAE: what there was first."""
 
 from __future__ import annotations
 
@@ -56,18 +56,5 @@ ROWS = (
         released="off on",
         baseline="off",
         accepts=for_all("off"),
-    ),
-    Row(
-        lever="attention",
-        released="native native-flash native-efficient native-cudnn native-math",
-        baseline="native",
-        accepts=for_all("native")
-        | dict.fromkeys(("flux", "wan"), "native native-flash native-math"),
-    ),
-    Row(
-        lever="attention-slicing",
-        released="off auto max",
-        baseline="off",
-        accepts=for_all("off", **dict.fromkeys(UNETS, "off auto max")),
     ),
 )

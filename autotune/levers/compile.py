@@ -1,0 +1,168 @@
+"""compile: the denoiser as compiled code (torch.compile) or as a recorded trace (torch.jit).
+
+Regional compiles the class of a repeated block once: a fraction of the start-up, the same speed
+(levers.md A10). Every choice works in place and on all denoisers of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.levers import compiler, tracing
+from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.records import Choice, Device, Evidence, Stage
+
+name = "compile"
+what = "compiled denoiser"
+stage = Stage.COMPILE
+
+_TRACE = "jit-trace"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """One way to compile, and how many seconds longer its first calls may be."""
+
+    what: str
+    start_up_s: float
+    regional: bool = False
+    mode: str | None = None
+    dynamic: bool | None = None
+
+    @property
+    def tunes(self) -> bool:
+        return self.mode is not None and self.mode.startswith("max-autotune")
+
+    @property
+    def records(self) -> bool:
+        return self.mode in ("reduce-overhead", "max-autotune")
+
+
+#: Cold, for Flux on an H100: 9.6 s regional, 67 s full (torch devlog 2026-05). On a
+#: CPU the C++ compiler takes 6 to 15 s a kernel: 38 to 128 s for two blocks of a tiny Flux on two
+#: cores with little time. max-autotune also builds and times every variant of a product.
+_WAYS: Mapping[str, _Way] = {
+    "regional": _Way(what="the repeated blocks", start_up_s=300, regional=True),
+    "regional-max-autotune": _Way(
+        what="the repeated blocks, kernels timed against each other",
+        start_up_s=900,
+        regional=True,
+        mode="max-autotune-no-cudagraphs",
+    ),
+    "regional-dynamic": _Way(
+        what="the repeated blocks, for any size", start_up_s=300, regional=True, dynamic=True
+    ),
+    "full": _Way(what="as a whole", start_up_s=600),
+    "full-reduce-overhead": _Way(
+        what="as a whole, replayed as CUDA graphs", start_up_s=600, mode="reduce-overhead"
+    ),
+    "full-max-autotune": _Way(
+        what="as a whole, kernels timed, replayed as CUDA graphs",
+        start_up_s=1800,
+        mode="max-autotune",
+    ),
+    "full-max-autotune-nographs": _Way(
+        what="as a whole, kernels timed against each other",
+        start_up_s=1800,
+        mode="max-autotune-no-cudagraphs",
+    ),
+    "full-dynamic": _Way(what="as a whole, for any size", start_up_s=600, dynamic=True),
+}
+
+
+def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
+    """Not compiled, by block, as a whole, or traced."""
+    choice = ChoiceMaker(lever=name)
+    none = compiler.problem(device)
+    return (
+        choice("none", "as written", baseline=True),
+        *(
+            choice(id, way.what, unless=none or _problem(way, device, view))
+            for id, way in _WAYS.items()
+        ),
+        choice(_TRACE, "recorded once, replayed without Python", unless=tracing.problem(view)),
+    )
+
+
+def start_up_s(choice: str) -> float:
+    """A cold compile, which a later trial with the study's cache does not repeat."""
+    if choice == _TRACE:
+        return tracing.START_UP_S
+    return _WAYS[choice].start_up_s if choice in _WAYS else 0.0
+
+
+def apply(target: Target, choice: str) -> None:
+    """Compile in place; modules that are compiled so already stay as they are."""
+    if choice == _TRACE:
+        tracing.trace(target)
+    elif choice in _WAYS:
+        way = _WAYS[choice]
+        modules = target.denoisers.values()
+        compiler.prepare(target, modules, dynamic=bool(way.dynamic))
+        for module in modules:
+            if not _done(module, way):
+                build = module.compile_repeated_blocks if way.regional else module.compile
+                build(fullgraph=False, mode=way.mode, dynamic=way.dynamic)
+
+
+def engaged(target: Target, choice: str) -> Evidence:
+    """Compiled graphs ran in every denoiser that was called; for none, nothing was compiled."""
+    if choice == _TRACE:
+        return tracing.evidence(target)
+    if choice not in _WAYS:
+        found = [
+            name
+            for name, module in target.denoisers.items()
+            if compiler.compiled_parts(module) or tracing.is_traced(module)
+        ]
+        return Evidence(
+            engaged=not found,
+            detail=f"compiled: {', '.join(found)}" if found else "nothing is compiled",
+        )
+    way = _WAYS[choice]
+    marked = {name: len(_marked(module, way)) for name, module in target.denoisers.items()}
+    found = compiler.evidence(target, marked)
+    if not found.engaged or not way.records or not target.seen:
+        return found
+    recorded = compiler.recorded_graphs()
+    detail = f"{found.detail}; {recorded} CUDA graphs are recorded"
+    return Evidence(engaged=recorded > 0, detail=detail)
+
+
+def _problem(way: _Way, device: Device, view: ModelView | None) -> str | None:
+    if way.records and device.kind not in ("cuda", "rocm"):
+        return f"CUDA graphs do not exist on {device.kind}, there it is the same without them"
+    module = view.module(view.record.denoiser) if view else None
+    if module is None:
+        return None
+    kind = type(module).__name__
+    if kind == "WanAnimateTransformer3DModel":
+        return f"{kind} pads by replication, which cannot be compiled (diffusers' own tests)"
+    if way.regional and not _repeated(module):
+        return f"{kind} does not name its repeated blocks"
+    return None
+
+
+def _repeated(module: Any) -> list[Any]:
+    names = getattr(module, "_repeated_blocks", None) or ()
+    return [part for part in module.modules() if type(part).__name__ in names]
+
+
+def _done(module: Any, way: _Way) -> bool:
+    wanted = _repeated(module) if way.regional else [module]
+    return bool(wanted) and len(_marked(module, way)) == len(wanted)
+
+
+def _marked(module: Any, way: _Way) -> list[Any]:
+    """The modules that this way compiles and that were compiled so, and nothing but them."""
+    wanted = _repeated(module) if way.regional else [module]
+    return [
+        part
+        for part in wanted
+        if compiler.is_compiled(part)
+        and (not way.regional or not compiler.is_compiled(module))
+        and bool(compiler.told(part, "max_autotune")) is way.tunes
+        and bool(compiler.told(part, "triton.cudagraphs")) is way.records
+    ]

@@ -1,0 +1,232 @@
+"""offload: which weights lie on the device, and when the others come there from the host.
+
+The one lever that places the pipeline, so no two placements meet (levers.md B1). Nothing is moved
+to the device first: a pipeline that was there once has had its peak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from autotune.errors import BadInput
+from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.residency import Room, blocks_of, kept_blocks, modules_of, offloaded, places
+from autotune.levers.streaming import GROUPS, SHARES, evidence, fails_by_layer, stream
+from autotune.levers.torch_names import is_accelerator, torch_device
+from autotune.records import Choice, Device, Evidence, Model, Stage
+
+name = "offload"
+what = "which weights lie on the device"
+stage = Stage.PLACE
+
+_WHAT = {
+    "none": "everything on the device",
+    "model": "one component at a time, copied back to the host after use",
+    "sequential": "one layer at a time",
+    "group-block": "the denoiser block by block",
+    "group-block-4": "the denoiser four blocks at a time",
+    "group-block-stream": "the denoiser block by block, the next one on its way",
+    "group-leaf": "the denoiser layer by layer",
+    "group-leaf-stream": "the denoiser layer by layer, the next one on its way",
+    "group-leaf-stream-record": "as group-leaf-stream, without waiting for copies to end",
+    "group-leaf-stream-lean": "as group-leaf-stream, pinning host memory as it goes",
+    "group-disk": "the denoiser block by block, from the disk",
+    "partial-25": "a quarter of the denoiser stays, the rest comes block by block",
+    "partial-50": "half of the denoiser stays, the rest comes block by block",
+    "partial-75": "three quarters of the denoiser stay, the rest comes block by block",
+    "staged": "one component at a time, dropped after use",
+}
+#: Made of accelerate's hooks, which diffusers' VAEs ask only where it is installed.
+_BY_ACCELERATE = ("model", "sequential", "staged")
+
+
+def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
+    """Everything on the device, or one of the ways to keep less there."""
+    choice = ChoiceMaker(lever=name)
+    return tuple(
+        choice(
+            id,
+            what,
+            baseline=id == "none",
+            unless=None if id == "none" else _device_problem(device, id) or _problem(view, id),
+        )
+        for id, what in _WHAT.items()
+    )
+
+
+def apply(target: Target, choice: str) -> None:
+    """Place the pipeline, unless it lies so already.
+
+    Raises:
+        BadInput: If its weights are offloaded in another way, which nothing here takes back.
+    """
+    pipe = target.pipe
+    found = offloaded(pipe)
+    if found and engaged(target, choice).engaged:
+        return
+    if found:
+        listed = ", ".join(f"{part} ({how})" for part, how in found.items())
+        raise BadInput(
+            f"the pipeline is offloaded in another way already: {listed}",
+            hint="load the pipeline again, and leave where its parts lie to autotune",
+        )
+    device = torch_device(target.device)
+    if choice == "none":
+        pipe.to(device)
+    elif choice == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    elif choice == "staged":
+        _stage(pipe, device)
+    elif choice != "sequential":
+        stream(target, choice, device)
+    elif is_accelerator(target.device):
+        pipe.enable_sequential_cpu_offload(device=device)
+    else:
+        raise ValueError("accelerate offloads layer by layer only from an accelerator")
+
+
+def _stage(pipe: Any, device: str) -> None:
+    room = Room(device)
+    for part, module in modules_of(pipe).items():
+        if part in pipe._exclude_from_cpu_offload:
+            module.to(device)
+        else:
+            room.admit(module)
+
+
+# -------------------------------------------------------------------------------- evidence
+
+
+def engaged(target: Target, choice: str) -> Evidence:
+    """Read from the components what moves their weights, and where the weights lie."""
+    if choice in GROUPS or choice in SHARES:
+        return evidence(target, choice)
+    found = offloaded(target.pipe)
+    modules = modules_of(target.pipe)
+    if choice == "none":
+        device = torch_device(target.device).partition(":")[0]
+        away = [part for part, one in modules.items() if places(one) - {device}]
+        return Evidence(
+            engaged=not found and not away,
+            detail=f"offloaded: {_list(found)}; not on {device}: {_list(away)}",
+        )
+    hooked = [part for part, how in found.items() if how == choice]
+    if choice == "sequential":
+        strays = [part for part in target.denoisers if places(modules[part]) != {"meta"}]
+    elif choice == "model":
+        strays = [part for part in hooked if places(modules[part]) - {"cpu"}]
+        hooked = hooked if getattr(target.pipe, "_all_hooks", ()) else []
+    else:
+        return _staged(target, modules, hooked)
+    return Evidence(
+        engaged=bool(hooked) and not strays and set(target.denoisers) <= set(hooked),
+        detail=f"offloaded: {_list(hooked)}; not back on the host: {_list(strays)}",
+    )
+
+
+def _staged(target: Target, modules: Mapping[str, Any], hooked: Sequence[str]) -> Evidence:
+    """Once something was generated, one component lies on the device: the last one used."""
+    here = [part for part in hooked if modules[part]._hf_hook.present]
+    strays = [part for part in hooked if part not in here and places(modules[part]) - {"cpu"}]
+    most = 1 if target.seen else 0
+    return Evidence(
+        engaged=set(target.denoisers) <= set(hooked) and not strays and most <= len(here) <= 1,
+        detail=f"on the device: {_list(here)}; comes and goes: {_list(hooked)}",
+    )
+
+
+def _list(parts: Sequence[str] | Mapping[str, str]) -> str:
+    return ", ".join(parts) or "nothing"
+
+
+# ---------------------------------------------------------------------------------- memory
+
+
+def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
+    """What lies on the device at once: a component, a share of the denoiser, or nothing."""
+    if choice == "none":
+        return resident
+    if choice == "sequential":
+        return dict.fromkeys(resident, 0)
+    if choice in ("model", "staged"):
+        largest = max(_used(model), key=lambda part: resident.get(part, 0))
+        return {part: size if part == largest else 0 for part, size in resident.items()}
+    share = SHARES.get(choice, 0.0)
+    left = dict.fromkeys(model.text_encoders, 0.0) | dict.fromkeys(model.denoisers, share)
+    return {part: int(size * left.get(part, 1.0)) for part, size in resident.items()}
+
+
+def host_memory(model: Model, choice: str, resident: Mapping[str, int]) -> int:
+    """What must lie in host memory between two calls: weights that were copied there.
+
+    Weights that are only read (staged, sequential, lean) may stay in their files, and how many
+    blocks stay on the device of a share depends on their sizes.
+    """
+    if choice == "model":
+        return sum(resident.get(part, 0) for part in _used(model))
+    if choice == "group-disk" or choice in SHARES:
+        return sum(resident.get(part, 0) for part in model.text_encoders)
+    if choice in GROUPS and not GROUPS[choice].get("low_cpu_mem_usage"):
+        held = (*model.denoisers, *model.text_encoders)
+        return sum(resident.get(part, 0) for part in held)
+    return 0
+
+
+def _used(model: Model) -> Sequence[str]:
+    """The components that every generation uses."""
+    return (*model.denoisers, *model.text_encoders, "vae")
+
+
+# --------------------------------------------------------------------------- what exists where
+
+
+def _device_problem(device: Device, id: str) -> str | None:
+    if not is_accelerator(device):
+        return "the device is the host: there is nowhere to offload to"
+    if id in _BY_ACCELERATE and find_spec("accelerate") is None:
+        return "needs the package accelerate, which is not installed"
+    return None
+
+
+def _problem(view: ModelView | None, id: str) -> str | None:
+    if view is None:
+        return None
+    if id == "model":
+        return _no_order(view.record.pipeline)
+    if id == "sequential":
+        return next(
+            (
+                f"{part.class_name} fails when its layers are offloaded one by one"
+                for part in view.record.components
+                if fails_by_layer(part.class_name)
+            ),
+            None,
+        )
+    if id == "staged":
+        return None
+    denoiser = view.module(view.record.denoiser)
+    if not getattr(denoiser, "_supports_group_offloading", True):
+        return f"diffusers does not offload groups of layers of {type(denoiser).__name__}"
+    if id in SHARES:
+        return _nothing_to_stream(denoiser, SHARES[id])
+    return None
+
+
+def _no_order(pipeline: str) -> str | None:
+    import diffusers
+
+    if getattr(getattr(diffusers, pipeline), "model_cpu_offload_seq", None) is not None:
+        return None
+    return f"{pipeline} does not say in which order its components run (model_cpu_offload_seq)"
+
+
+def _nothing_to_stream(denoiser: Any, share: float) -> str | None:
+    blocks = len(blocks_of(denoiser))
+    kept = len(kept_blocks(denoiser, share))
+    if kept < blocks:
+        return None
+    return (
+        f"{kept} of the {blocks} blocks of {type(denoiser).__name__} would stay: none is streamed"
+    )

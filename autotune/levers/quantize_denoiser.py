@@ -1,0 +1,50 @@
+"""quantize-denoiser: the number format of the denoiser's Linears, twins included.
+
+Eight bits halve the memory of what is usually the largest component, four take a quarter. Products
+of 8-bit numbers are faster than bf16 once compiled; all else is as fast or slower (levers.md A12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from autotune.levers.base import ModelView, Target
+from autotune.levers.quantization import offer, prove, quantize, shrink
+from autotune.levers.quantizers import QUANTIZERS
+from autotune.records import Choice, Device, Evidence, Model, Stage
+
+name = "quantize-denoiser"
+what = "number format of the denoiser's weights"
+stage = Stage.LOAD
+
+
+def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
+    """Weights as stored, or one of the quantizers."""
+    return offer(
+        name,
+        device,
+        view,
+        view.record.denoisers if view else (),
+        library="diffusers",
+        missing="the pipeline has no denoiser",
+    )
+
+
+def start_up_s(choice: str) -> float:
+    """Some build or compile what unpacks their weights when they first need it."""
+    return QUANTIZERS[choice].start_up_s if choice in QUANTIZERS else 0.0
+
+
+def apply(target: Target, choice: str) -> None:
+    """Ask for the quantizer when the denoisers are loaded."""
+    quantize(target, target.model.denoisers, choice)
+
+
+def engaged(target: Target, choice: str) -> Evidence:
+    """The Linears that were converted, counted by the classes of their weights."""
+    return prove(target, target.model.denoisers, choice)
+
+
+def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
+    """Bytes of the denoisers as if every weight were converted."""
+    return shrink(model.denoisers, model, choice, resident)

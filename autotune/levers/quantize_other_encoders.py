@@ -1,0 +1,50 @@
+"""quantize-other-encoders: the number format of all text encoders but the largest.
+
+Beside a T5 the CLIP encoders are small: what there is to gain is small too, but for pipelines with
+two large encoders (HiDream).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from autotune.levers.base import ModelView, Target
+from autotune.levers.quantization import offer, prove, quantize, shrink
+from autotune.levers.quantizers import QUANTIZERS
+from autotune.records import Choice, Device, Evidence, Model, Stage
+
+name = "quantize-other-encoders"
+what = "number format of the other text encoders' weights"
+stage = Stage.LOAD
+
+
+def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
+    """Weights as stored, or one of the quantizers."""
+    return offer(
+        name,
+        device,
+        view,
+        view.record.text_encoders[1:] if view else (),
+        library="transformers",
+        missing="the pipeline has no further text encoder",
+    )
+
+
+def start_up_s(choice: str) -> float:
+    """Some build or compile what unpacks their weights when they first need it."""
+    return QUANTIZERS[choice].start_up_s if choice in QUANTIZERS else 0.0
+
+
+def apply(target: Target, choice: str) -> None:
+    """Ask for the quantizer when the encoders are loaded."""
+    quantize(target, target.model.text_encoders[1:], choice)
+
+
+def engaged(target: Target, choice: str) -> Evidence:
+    """The Linears that were converted, counted by the classes of their weights."""
+    return prove(target, target.model.text_encoders[1:], choice)
+
+
+def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
+    """Bytes of the encoders as if every weight were converted."""
+    return shrink(model.text_encoders[1:], model, choice, resident)

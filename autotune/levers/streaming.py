@@ -1,0 +1,145 @@
+"""Group offload, whole and in shares: weights that come to the device in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autotune.levers import residency
+from autotune.levers.base import Target
+from autotune.levers.torch_names import is_accelerator
+from autotune.records import Evidence
+
+_BLOCK = {"offload_type": "block_level", "num_blocks_per_group": 1}
+_LEAF = {"offload_type": "leaf_level"}
+#: How the denoiser is streamed. With a stream diffusers takes blocks one by one anyway (B14);
+#: without one there is nothing to record (B13).
+GROUPS: Mapping[str, Mapping[str, Any]] = {
+    "group-block": _BLOCK,
+    "group-block-4": {**_BLOCK, "num_blocks_per_group": 4},
+    "group-block-stream": {**_BLOCK, "use_stream": True},
+    "group-leaf": _LEAF,
+    "group-leaf-stream": {**_LEAF, "use_stream": True},
+    "group-leaf-stream-record": {**_LEAF, "use_stream": True, "record_stream": True},
+    "group-leaf-stream-lean": {**_LEAF, "use_stream": True, "low_cpu_mem_usage": True},
+    "group-disk": _BLOCK,
+}
+SHARES = {"partial-25": 0.25, "partial-50": 0.5, "partial-75": 0.75}
+#: Parts that fail layer by layer and are left out of it in diffusers' own tests (B21).
+NOT_BY_LAYER = ("Qwen3VL", "T5Gemma2", "SiglipVision", "HunyuanDiT2D", "AutoencoderSAME")
+
+
+def stream(target: Target, choice: str, device: str) -> None:
+    """Stream the denoisers as chosen and the text encoders layer by layer; the rest stays.
+
+    The VAE never streams: which layer comes next changes with size and tiles (B18).
+    """
+    room = residency.Room(device, leave_after=True)
+    for name, module in residency.modules_of(target.pipe).items():
+        if name in target.denoisers:
+            _stream_denoiser(target, name, choice, device)
+        elif name not in target.model.text_encoders:
+            module.to(device)
+        elif fails_by_layer(type(module).__name__):
+            room.admit(module)
+        else:
+            _stream_encoder(target, module, choice, device)
+
+
+def fails_by_layer(class_name: str) -> bool:
+    """Whether the class is known to fail when its layers are offloaded one by one."""
+    return class_name.startswith(NOT_BY_LAYER)
+
+
+def _stream_denoiser(target: Target, name: str, choice: str, device: str) -> None:
+    module = target.denoisers[name]
+    if choice in SHARES:
+        streams = is_accelerator(target.device)
+        residency.keep_share(module, SHARES[choice], device, use_stream=streams)
+        return
+    folder = None
+    if choice == "group-disk":
+        # A file that is there already would be loaded unchecked (B15).
+        folder = str(residency.disk_folder(module, target.prepared))
+    module.enable_group_offload(
+        onload_device=device, offload_to_disk_path=folder, **GROUPS[choice]
+    )
+
+
+def _stream_encoder(target: Target, module: Any, choice: str, device: str) -> None:
+    """Not from the disk (B16), and without a record of the stream (B19)."""
+    from diffusers.hooks import apply_group_offloading
+
+    how = GROUPS.get(choice, {"use_stream": is_accelerator(target.device)})
+    apply_group_offloading(
+        module,
+        onload_device=device,
+        offload_type="leaf_level",
+        use_stream=how.get("use_stream", False),
+        low_cpu_mem_usage=how.get("low_cpu_mem_usage", False),
+    )
+
+
+# -------------------------------------------------------------------------------- evidence
+
+
+def evidence(target: Target, choice: str) -> Evidence:
+    """Read from the hooks what is streamed how, and from the weights where they lie."""
+    problems, details = [], []
+    for name, module in residency.modules_of(target.pipe).items():
+        hooks = residency.group_hooks(module)
+        if name in target.denoisers:
+            problem, detail = _denoiser_evidence(target, name, choice)
+            problems += [problem] if problem else []
+            details.append(detail)
+        elif name in target.model.text_encoders:
+            streamed = hooks or residency.offloaded_as(module) == "staged"
+            problems += [] if streamed else [f"{name} is not streamed"]
+        elif hooks:
+            problems.append(f"{name} is streamed")
+    return Evidence(engaged=not problems, detail="; ".join(problems or details))
+
+
+def _denoiser_evidence(target: Target, name: str, choice: str) -> tuple[str | None, str]:
+    module = target.denoisers[name]
+    if choice in SHARES:
+        return _share_evidence(target, name, SHARES[choice])
+    hooks = residency.group_hooks(module)
+    detail = f"{name}: {len(hooks)} groups streamed"
+    wrong = [hook for hook in hooks if not _is_so(hook.config, choice)]
+    if not hooks or wrong:
+        return f"{name} is not streamed as {choice}", detail
+    if is_accelerator(target.device) and residency.host_share(module) < 0.5:
+        return f"most of {name} lies on the device", detail
+    return None, detail
+
+
+def _is_so(config: Any, choice: str) -> bool:
+    how = GROUPS[choice]
+    disk = config.offload_to_disk_path
+    return (
+        config.offload_type.value == how["offload_type"]
+        and config.num_blocks_per_group == how.get("num_blocks_per_group")
+        and (config.stream is not None) is how.get("use_stream", False)
+        and config.record_stream is how.get("record_stream", False)
+        and config.low_cpu_mem_usage is how.get("low_cpu_mem_usage", False)
+        and (disk is not None) is (choice == "group-disk")
+        and (disk is None or any(Path(disk).glob("group_*.safetensors")))
+    )
+
+
+def _share_evidence(target: Target, name: str, share: float) -> tuple[str | None, str]:
+    """The blocks that should stay have no hooks and lie on the device; all others have hooks."""
+    module = target.denoisers[name]
+    kept = set(residency.kept_blocks(module, share))
+    blocks = residency.blocks_of(module)
+    streamed = {block for block, part in blocks.items() if residency.group_hooks(part)}
+    detail = f"{name}: {len(blocks) - len(streamed)} of {len(blocks)} blocks stay"
+    if not streamed or streamed != blocks.keys() - kept:
+        return f"{name} streams {len(streamed)} of {len(blocks)} blocks", detail
+    if is_accelerator(target.device):
+        on_host = [block for block in kept if residency.host_share(blocks[block]) > 0]
+        if on_host:
+            return f"{name} has {len(on_host)} kept blocks on the host", detail
+    return None, detail
