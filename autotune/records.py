@@ -1,7 +1,6 @@
 """The frozen records that travel between the layers, and as JSON between processes.
 
-Objects travel downwards only and are never changed. A field that could not be read is ``None``
-and its reason stands in ``unknown`` under the field's name.
+They are never changed. What could not be read is ``None``, with its reason under ``unknown``.
 """
 
 from __future__ import annotations
@@ -132,14 +131,13 @@ class Component(Record):
 
 
 class Given(Record):
-    """What the user gave for a component; ``weight_bytes`` is the least it takes once loaded."""
+    """What the user gave for a component, which takes at least ``weight_bytes`` once loaded."""
 
     component: str
     kind: Literal["gguf", "svdquant", "bfl", "auto-round", "tiny-vae"]
     path: str
     digest: str
     weight_bytes: int
-    #: Of its numbers, the one with the most bytes first.
     formats: tuple[str, ...]
 
 
@@ -162,9 +160,8 @@ class Model(Record):
     def denoisers(self) -> tuple[str, ...]:
         """The denoiser and its twins of the same class (Wan 2.2 has a second transformer)."""
         own = self.component(self.denoiser)
-        twins = (
-            part.name for part in self.components if own and part.class_name == own.class_name
-        )
+        kind = own.class_name if own else None
+        twins = (part.name for part in self.components if part.class_name == kind)
         return (self.denoiser, *(name for name in twins if name != self.denoiser))
 
     @property

@@ -1,4 +1,4 @@
-"""CONTRIBUTING is true: its example lever works as it stands there, its command refreshes the table."""
+"""CONTRIBUTING is true: its example lever works as it stands, its command makes the table."""
 
 from __future__ import annotations
 

@@ -22,7 +22,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vram", metavar="SIZE", help="12GB, 12GiB, 80%% or free-1GiB (default: what is free)"
     )
     parser.add_argument("--device", help="cuda, cuda:1, a UUID, or cpu (default: the freest GPU)")
-    search = parser.add_argument_group("search")
+    _add_search(parser.add_argument_group("search"))
+    defaults = "workload (default: what the model is usually run with)"
+    _add_workload(parser.add_argument_group(defaults))
+    _add_output(parser.add_argument_group("output"))
+    parser.add_argument(
+        "--no-wait", action="store_true", help="fail if another autotune holds the device"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "debug"),
+        default="local",
+        help="debug runs trials in this process, for breakpoints (default: local)",
+    )
+
+
+def _add_search(search: Any) -> None:
     search.add_argument("--trials", metavar="N", help="the most candidates to try (default: 12)")
     search.add_argument("--time", metavar="DURATION", help="the most time to take: 90s, 15m, 1h")
     search.add_argument("--seed", metavar="N", default="0", help="of the search (default: 0)")
@@ -42,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "pre-quantized folder of the denoiser, a tiny VAE",
     )
     search.add_argument(
-        "--space", metavar="NAME|FILE", help="another search space: lossless, or a TOML file"
+        "--space",
+        metavar="NAME|FILE",
+        help="another search space: lossless, thorough, throughput, or a TOML file",
     )
     search.add_argument(
         "--quality",
@@ -54,11 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     search.add_argument(
         "--ram", metavar="SIZE", help="host memory that offloading to it may take (default: all)"
     )
-    work = parser.add_argument_group("workload (default: what the model is usually run with)")
+
+
+def _add_workload(work: Any) -> None:
     work.add_argument("--prompt", action="append", help="what to generate (repeatable)")
     for name in ("height", "width", "steps", "batch", "frames"):
         work.add_argument(f"--{name}", metavar="N")
-    output = parser.add_argument_group("output")
+
+
+def _add_output(output: Any) -> None:
     output.add_argument("--out", metavar="FILE", help="the recipe's path (default: run folder)")
     output.add_argument(
         "--runs",
@@ -69,15 +90,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--force", action="store_true", help="replace an existing recipe")
     output.add_argument("--json", action="store_true", help="print one JSON object and no text")
     output.add_argument("--quiet", action="store_true", help="show no progress")
-    parser.add_argument(
-        "--no-wait", action="store_true", help="fail if another autotune holds the device"
-    )
-    parser.add_argument(
-        "--engine",
-        choices=("local", "debug"),
-        default="local",
-        help="debug runs trials in this process, for breakpoints (default: local)",
-    )
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:

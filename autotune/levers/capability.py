@@ -22,4 +22,6 @@ def older_than(device: Device, needed: tuple[int, int], what: str) -> str | None
     if found is None or found >= needed:
         return None
     version = ".".join(map(str, needed))
-    return f"compute capability {device.compute_capability} has no {what} ({version} and later have)"
+    return (
+        f"compute capability {device.compute_capability} has no {what} ({version} and later have)"
+    )

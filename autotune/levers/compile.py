@@ -122,7 +122,10 @@ def engaged(target: Target, choice: str) -> Evidence:
             detail=f"compiled: {', '.join(found)}" if found else "nothing is compiled",
         )
     way = _WAYS[choice]
-    marked = {name: len(_marked(module, way)) for name, module in target.denoisers.items()}
+    marked = {
+        name: len(_marked(module, way)) if _done(module, way) else 0
+        for name, module in target.denoisers.items()
+    }
     found = compiler.evidence(target, marked)
     if not found.engaged or not way.records or not target.seen:
         return found

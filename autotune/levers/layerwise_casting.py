@@ -67,7 +67,7 @@ def engaged(target: Target, choice: str) -> Evidence:
         return Evidence(engaged=not hooks, detail=f"{len(hooks)} layers cast their weights")
     right = sum(str(hook.storage_dtype) == f"torch.{stored}" for hook in hooks)
     return Evidence(
-        engaged=right > 0 and small > 0,
+        engaged=right > 0 and small * 2 > total,
         detail=f"{right} layers cast, {small} of {total} parameters lie in {stored}",
     )
 

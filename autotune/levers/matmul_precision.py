@@ -36,7 +36,7 @@ def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
         if device.kind == "cpu":
             # Without a model nothing heavy is imported.
             changes = view is None or _deviation("cpu", precision) > 0
-            return None if changes else "this processor computes the product alike at every setting"
+            return None if changes else "this processor computes it alike at every setting"
         if precision == "medium":
             return "NVIDIA cards compute it exactly as high"
         return older_than(device, AMPERE, "TF32")
@@ -90,8 +90,8 @@ def _is_in_fp32(module: Any) -> bool:
     import torch
 
     wide = [one for one in module.parameters() if one.element_size() > 1]
-    exact = sum(one.numel() for one in wide if one.dtype is torch.float32)
-    return exact * 2 > sum(one.numel() for one in wide)
+    exact = sum(int(one.numel()) for one in wide if one.dtype is torch.float32)
+    return exact * 2 > sum(int(one.numel()) for one in wide)
 
 
 def _deviation(kind: str, precision: str) -> float:

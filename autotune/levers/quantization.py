@@ -12,6 +12,7 @@ from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.converted import count_converted
 from autotune.levers.quantizer_limits import problem, proof_problem, unfit
 from autotune.levers.quantizers import QUANTIZERS, Quantizer
+from autotune.levers.quanto_unpacking import unpack_without_extension
 from autotune.records import Choice, Device, Evidence, Model
 from autotune.strict_json import parse_json
 
@@ -73,6 +74,8 @@ def quantize(target: Target, components: Sequence[str], choice: str) -> None:
         target.quantization[name] = quantizer.make(part.library, dtype)
     if components and quantizer.package.startswith("torchao"):
         _set_inductor()
+    if components and quantizer.package.startswith("optimum-quanto"):
+        unpack_without_extension()
 
 
 def _set_inductor() -> None:

@@ -160,8 +160,6 @@ _ALL = (
         bits=4,
         mark="quanto qint4",
         make=quanto("int4"),
-        # It builds a C++ extension once: 75 s on two cores.
-        start_up_s=120.0,
     ),
     Quantizer(
         id="quanto-fp8",

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +49,10 @@ class Room:
         if guest.present:
             return
         left = [one for one in self._guests if one.leave()]
-        if left and self.device.type != "cpu":
+        module = getattr(torch, self.device.type, None)
+        if left and hasattr(module, "empty_cache"):
             # Pieces of another module's sizes are of no use; a budget counts what is reserved.
-            torch.get_device_module(self.device).empty_cache()
+            module.empty_cache()
         guest.arrive(self.device)
 
 
@@ -202,23 +203,32 @@ def keep_share(denoiser: Any, share: float, device: str, *, use_stream: bool) ->
     """
     from diffusers.hooks import apply_group_offloading
 
-    kept = set(kept_blocks(denoiser, share))
-    blocks = blocks_of(denoiser)
-    lists = {name.rpartition(".")[0] for name in blocks}
-    # Piece by piece: `.to()` moves nothing of a model once a part of it is offloaded (B7).
+    streamed = blocks_of(denoiser).keys() - set(kept_blocks(denoiser, share))
+    move_but(denoiser, streamed, device)
+    for name in sorted(streamed):
+        apply_group_offloading(
+            denoiser.get_submodule(name),
+            onload_device=device,
+            offload_type="leaf_level",
+            use_stream=use_stream,
+        )
+
+
+def move_but(denoiser: Any, blocks: Collection[str], device: str) -> None:
+    """Move everything but those blocks, piece by piece.
+
+    ``.to()`` moves nothing of a model once a part of it is offloaded (B7).
+    """
+    lists = {name.rpartition(".")[0] for name in blocks_of(denoiser)}
     for name, child in denoiser.named_children():
         if name not in lists:
             child.to(device)
-    for slots in (denoiser._parameters, denoiser._buffers):
-        for tensor in filter(lambda one: one is not None, slots.values()):
-            tensor.data = tensor.data.to(device)
-    for name, block in blocks.items():
-        if name in kept:
+    for name, block in blocks_of(denoiser).items():
+        if name not in blocks:
             block.to(device)
-        else:
-            apply_group_offloading(
-                block, onload_device=device, offload_type="leaf_level", use_stream=use_stream
-            )
+    for slots in (denoiser._parameters, denoiser._buffers):
+        for name, tensor in slots.items():
+            slots[name] = tensor if tensor is None else _copied(tensor, device)
 
 
 # ----------------------------------------------------------------------------- disk, hooks

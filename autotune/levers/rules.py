@@ -11,6 +11,14 @@ from collections.abc import Mapping, Sequence
 from autotune.levers.rule import Rule, make_rule
 from autotune.records import Candidate, DeviceKind
 
+#: The levers that quantize; the VAE, last, is never offloaded in groups.
+QUANTIZE = (
+    *("quantize-denoiser", "quantize-text-encoder", "quantize-other-encoders"),
+    "quantize-vae",
+)
+#: What a CPU does not show.
+GPUS: tuple[DeviceKind, ...] = ("cuda", "rocm", "xpu")
+
 RULES: Sequence[Rule] = (
     # ------------------------------------------------------------------------ number formats
     make_rule(
@@ -65,7 +73,200 @@ RULES: Sequence[Rule] = (
         reason="the packed weights of the file stay as they are, and rounding the rest saves nothing",
         cite="diffusers 0.42.1 hooks.layerwise_casting",
     ),
+    *(
+        make_rule(
+            f"{lever}-sequential",
+            f"{lever}=bnb-*|quanto-*|torchao-*",
+            "offload=sequential",
+            reason="layer by layer, weights are rebuilt without what was packed beside them",
+            cite="huggingface/diffusers#10800, #10526, accelerate#3085; B25, B26, B31",
+        )
+        for lever in QUANTIZE
+    ),
+    *(
+        make_rule(
+            f"{lever}-quanto-groups",
+            f"{lever}=quanto-*",
+            "offload=group-*|partial-*",
+            devices=GPUS,
+            reason="group offload leaves quanto's weights on the host, and their products fail",
+            cite="huggingface/diffusers#12610 (open); B28",
+            package="diffusers<=0.42.1",
+        )
+        for lever in QUANTIZE[:3]
+    ),
+    *(
+        make_rule(
+            f"{lever}-torchao-stream",
+            f"{lever}=torchao-*",
+            "offload=group-block-stream|group-leaf-stream*|partial-*",
+            devices=GPUS,
+            reason="torchao's weights and the stream that copies them end up on two devices",
+            cite="huggingface/diffusers#13281, #14433 (open), pytorch/ao#4192; B30",
+            package="diffusers<=0.42.1",
+        )
+        for lever in QUANTIZE[:3]
+    ),
+    *(
+        make_rule(
+            f"{lever}-torchao-moves-compiled",
+            f"{lever}=torchao-*",
+            "offload=model|staged",
+            compiled,
+            devices=GPUS,
+            reason="a compiled module with torchao's weights cannot move to another device",
+            cite="huggingface/diffusers#12704, pytorch/ao#3632; B32",
+        )
+        for lever, compiled in (
+            ("quantize-denoiser", "compile=!none|jit-trace"),
+            ("quantize-vae", "compile-vae=on"),
+        )
+    ),
+    make_rule(
+        "disk-quantized",
+        "quantize-denoiser=bnb-*|quanto-*|torchao-*",
+        "offload=group-disk",
+        devices=GPUS,
+        reason="the files on the disk do not hold what is packed inside and beside the weights",
+        cite="huggingface/diffusers#13721, diffusers 0.42.1 group_offloading; B17",
+    ),
+    make_rule(
+        "fuse-quantized",
+        "quantize-denoiser=!none|quanto-*",
+        "fuse-qkv=on",
+        reason="packed weights cannot be joined to one matrix",
+        cite="diffusers 0.42.1 attention_processor (fuse_projections); B33",
+    ),
+    make_rule(
+        "layerwise-quantized",
+        "quantize-denoiser=!none",
+        "layerwise-casting=!off",
+        reason="quantized weights stay as they are, and rounding the rest saves nothing",
+        cite="diffusers 0.42.1 hooks.layerwise_casting; B34, B35",
+    ),
+    make_rule(
+        "trace-quantized",
+        "quantize-denoiser=!none",
+        "compile=jit-trace",
+        reason="a trace knows plain tensors only, and loses what unpacks the weights",
+        cite="torch.jit.trace; B44",
+    ),
+    *(
+        make_rule(
+            f"{lever}-quanto-int4-compiled",
+            f"{lever}=quanto-int4",
+            compiled,
+            reason="compiled, quanto's 4-bit products meet a number format that they do not expect",
+            cite="optimum-quanto 0.2.7; B69",
+        )
+        for lever, compiled in (
+            ("quantize-denoiser", "compile=!none|jit-trace"),
+            ("quantize-vae", "compile-vae=on"),
+        )
+    ),
+    make_rule(
+        "vae-dtype-quantized",
+        "quantize-vae=!none",
+        "vae-dtype=!same",
+        reason="diffusers refuses to cast a quantized model",
+        cite="diffusers 0.42.1 ModelMixin.to; B22",
+    ),
+    *(
+        make_rule(
+            f"{lever}-needs-bf16",
+            f"{lever}=torchao-int4wo|torchao-fp8dq",
+            "dtype=!bf16",
+            reason="torchao packs 4-bit tiles and scales by row from bf16 weights only",
+            cite="torchao 0.18 quant_api, Int4TilePackedTo4dTensor",
+        )
+        for lever in QUANTIZE
+    ),
+    *(
+        make_rule(
+            f"{lever}-dropped",
+            f"{lever}=!none",
+            "text-encoders=precomputed",
+            reason="encoders that are dropped after one pass gain nothing from being smaller",
+            cite="a prompt is encoded once; levers.md A5",
+        )
+        for lever in QUANTIZE[1:3]
+    ),
+    *(
+        make_rule(
+            f"{lever}-on-host",
+            f"{lever}=torchao-int4wo",
+            "text-encoders=host",
+            reason="weights that are packed for the GPU cannot be computed with on the host",
+            cite="torchao 0.18 Int4TilePackedTo4dTensor",
+        )
+        for lever in QUANTIZE[1:3]
+    ),
+    make_rule(
+        "tiny-vae-or-quantize",
+        "vae-model=tiny",
+        "quantize-vae=!none",
+        reason="the tiny VAE that was given goes into the pipeline as it is",
+        cite="diffusers 0.42.1 pipeline_utils (passed components are not loaded)",
+    ),
     # ------------------------------------------------------------------------------- compile
+    make_rule(
+        "graphs-need-fixed-weights",
+        "compile=full-reduce-overhead|full-max-autotune",
+        "offload=!none",
+        reason="a CUDA graph replays the addresses it recorded, and offload moves the weights",
+        cite="huggingface/diffusers#4399; B52",
+    ),
+    make_rule(
+        "graphs-need-fixed-flow",
+        "compile=full-reduce-overhead|full-max-autotune",
+        "cache=!none",
+        reason="a cache decides each step anew, and keeps outputs that the next replay overwrites",
+        cite="xdit-project/xDiT#719, pytorch/pytorch#152887; B54",
+    ),
+    make_rule(
+        "magcache-hides-blocks",
+        "compile=regional*",
+        "cache=magcache-*",
+        reason="MagCache keeps the compiler out of every block, so that no block is compiled",
+        cite="diffusers 0.42.1 hooks.mag_cache (run: 0 graphs); B59",
+        package="diffusers>=0.36",
+    ),
+    make_rule(
+        "dynamic-concatenated-streams",
+        "compile=regional-dynamic",
+        families="flux",
+        reason="inductor cannot split sizes that are joined in the single blocks: CantSplit",
+        cite="unslothai/unsloth#10730 (torch 2.12.1; not so on 2.13, run on a CPU); B64",
+        package="torch>=2.12,<2.13",
+    ),
+    make_rule(
+        "trace-freezes-offload",
+        "compile=jit-trace",
+        "offload=!none",
+        reason="a trace replays what it recorded, without the hooks that bring the weights",
+        cite="torch.jit.trace (run); B90",
+    ),
+    make_rule(
+        "trace-freezes-cache",
+        "compile=jit-trace",
+        "cache=!none",
+        reason="a trace replays the whole step, and never what the cache would skip",
+        cite="torch.jit.trace (run); B90",
+    ),
+    make_rule(
+        "trace-freezes-casting",
+        "compile=jit-trace",
+        "layerwise-casting=!off",
+        reason="a trace replays the weights it recorded, without the hooks that cast them",
+        cite="torch.jit.trace (run); B90",
+    ),
+    make_rule(
+        "trace-takes-plain-weights",
+        "compile=jit-trace",
+        "quantize-denoiser=!none",
+        reason="a trace records plain tensors, and quantized weights are more than that",
+        cite="torch.jit.trace (run)",
+    ),
     # ----------------------------------------------------------------- attention, cache, structure
     make_rule(
         "gpu-kernels-need-half",

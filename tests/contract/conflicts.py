@@ -80,6 +80,87 @@ CONFLICTS: dict[int, tuple[str, str]] = {
     27: ("GGUF and sequential offload", "rule gguf-sequential"),
     40: ("Nunchaku Lite on a Hopper card", "unavailable checkpoint=svdquant"),
     # --------------------------------------------------------------- B3: compile with everything
+    46: (
+        "group offload and one whole graph",
+        "construction test_no_choice_asks_for_one_graph_or_for_fixed_sizes",
+    ),
+    47: (
+        "compiled first, then group offload",
+        "construction test_compiling_comes_after_everything_that_changes_what_is_compiled",
+    ),
+    48: (
+        "offload and dynamo's default limits",
+        "construction test_hooks_raise_the_limits_of_dynamo",
+    ),
+    49: (
+        "model offload and compile",
+        "outside both work together in either order, here offload comes first",
+    ),
+    50: (
+        "bitsandbytes int8 and one whole graph",
+        "construction test_int8_of_bitsandbytes_lets_shapes_depend_on_data",
+    ),
+    51: (
+        "CUDA graphs and regional compile",
+        "construction test_no_regional_choice_records_cuda_graphs",
+    ),
+    52: ("CUDA graphs and model offload", "rule graphs-need-fixed-weights"),
+    53: ("CUDA graphs and a change of LoRA", "outside no lever loads or changes a LoRA"),
+    54: ("CUDA graphs and first-block cache", "rule graphs-need-fixed-flow"),
+    55: ("CUDA graphs and changing sizes", "outside all generations of a study have one size"),
+    56: (
+        "layerwise casting and compile",
+        "outside it works with graph breaks, a trial measures what is left",
+    ),
+    57: (
+        "a cache and one whole graph",
+        "construction test_no_choice_asks_for_one_graph_or_for_fixed_sizes",
+    ),
+    58: ("first-block cache and compile", "outside both work together, a trial measures them"),
+    59: ("MagCache and regional compile", "rule magcache-hides-blocks"),
+    60: (
+        "MagCache after a compile",
+        "construction test_compiling_comes_after_everything_that_changes_what_is_compiled",
+    ),
+    61: (
+        "other caches and compile",
+        "outside they work with graph breaks, a trial measures what is left",
+    ),
+    62: ("regional compile without repeated blocks", "unavailable compile=regional"),
+    63: (
+        "fixed sizes and one whole graph",
+        "construction test_no_choice_asks_for_one_graph_or_for_fixed_sizes",
+    ),
+    64: (
+        "regional compile for any size of concatenated streams",
+        "rule dynamic-concatenated-streams",
+    ),
+    65: (
+        "an attention backend after a compile",
+        "construction test_compiling_comes_after_everything_that_changes_what_is_compiled",
+    ),
+    66: (
+        "fused projections after a compile",
+        "construction test_compiling_comes_after_everything_that_changes_what_is_compiled",
+    ),
+    67: (
+        "kernels that break the graph and one whole graph",
+        "construction test_no_choice_asks_for_one_graph_or_for_fixed_sizes",
+    ),
+    68: (
+        "a compiled VAE instead of its decoder",
+        "construction test_only_the_decoder_is_compiled_because_a_whole_vae_is_never_called",
+    ),
+    71: ("WanAnimate and compile", "unavailable compile=regional compile=full"),
+    72: (
+        "regional, then the whole",
+        "construction test_a_compile_of_the_whole_is_not_taken_for_regional",
+    ),
+    73: (
+        "inductor's settings that torchao leaves behind",
+        "outside every trial is a process of its own",
+    ),
+    74: ("a LoRA and compile", "outside no lever loads or changes a LoRA"),
     # ------------------------------------------------------------ B4: attention, cache, structure
     75: ("a backend on a denoiser that ignores it", "unavailable attention=native-flash"),
     76: ("padded prompts and a backend without masks", "rule masked-flash"),
@@ -121,6 +202,11 @@ CONFLICTS: dict[int, tuple[str, str]] = {
         "no text encoders in the pipeline",
         "construction test_precomputed_prompts_make_the_same_picture_without_encoders",
     ),
+    90: (
+        "a trace and hooks",
+        "rule trace-freezes-offload trace-freezes-cache trace-freezes-casting",
+    ),
+    91: ("a traced transformer without its cache context", "unavailable compile=jit-trace"),
     93: (
         "layerwise casting and a later cast",
         "construction test_the_weights_stay_in_8_bits_when_the_pipeline_is_placed_and_runs",

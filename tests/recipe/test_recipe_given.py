@@ -102,10 +102,10 @@ def test_what_was_given_is_written_and_read_alike() -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        [{"component": "transformer", "kind": "gguf", "digest": DIGEST, "path": "/home/x.gguf"}],
+        [{"component": "transformer", "kind": "gguf", "digest": DIGEST, "path": "/mnt/x.gguf"}],
         [{"component": "../vae", "kind": "gguf", "digest": DIGEST}],
         [{"component": "transformer", "kind": "pickle", "digest": DIGEST}],
-        [{"component": "transformer", "kind": "gguf", "digest": "/home/me/x.gguf"}],
+        [{"component": "transformer", "kind": "gguf", "digest": "/mnt/x.gguf"}],
         [{"component": "transformer", "kind": "gguf", "digest": "sha256:" + "0" * 63}],
         [{"component": "transformer", "kind": "gguf"}],
         [{"component": "transformer", "kind": "gguf", "digest": DIGEST}] * 17,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,30 @@ def test_a_recipe_is_explained_with_choices_evidence_refused_and_budget() -> Non
     assert "attention=xformers: 0.400 s, needs 450 MiB" in text
 
 
+def test_a_recipe_for_several_batches_says_how_it_must_be_called() -> None:
+    plain = make_recipe()
+    assert "num_images_per_prompt" not in "\n".join(explanation(plain, "x"))
+    recipe = plain.but(
+        choices=plain.choices | {"batch": "x4"}, workload=plain.workload.but(batch=2)
+    )
+    line = next(line for line in explanation(recipe, "x") if line.startswith("calls:"))
+    assert line == (
+        "calls:    batch=x4 holds for calls that make 8 images at once: "
+        "pipe(..., num_images_per_prompt=8); times are for 2"
+    )
+    video = recipe.but(workload=plain.workload.but(frames=9))
+    assert "num_videos_per_prompt=4" in "\n".join(explanation(video, "x"))
+
+
+def test_the_advice_for_several_batches_says_how_it_must_be_called(result: Result) -> None:
+    recipe = result.recipe
+    assert recipe is not None
+    several = recipe.but(choices=recipe.choices | {"batch": "x2"})
+    told = "\n".join(advice(replace(result, recipe=several)))
+    assert "pipe(..., num_images_per_prompt=2)" in told
+    assert "num_images_per_prompt" not in "\n".join(advice(result))
+
+
 def test_a_recipe_without_a_baseline_is_explained_too() -> None:
     text = "\n".join(explanation(make_recipe(evidence=make_evidence(baseline=None)), "x"))
     assert "verdict:  cannot say: no baseline" in text
@@ -187,7 +212,9 @@ def test_every_lever_and_choice_is_printed_within_the_width(
     width: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choices = [one for found in offered_choices(make_device(), None).values() for one in found]
-    text = printed(print_levers, choices, make_device(), None, width=width, monkeypatch=monkeypatch)
+    text = printed(
+        print_levers, choices, make_device(), None, width=width, monkeypatch=monkeypatch
+    )
     assert max(len(line) for line in text.splitlines()) <= (width or 110)
     for name, lever in load_levers().items():
         assert " ".join(f"{name}: {lever.what}".split()) in " ".join(text.split())

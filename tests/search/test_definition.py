@@ -21,6 +21,9 @@ from autotune.search.definition import (
 from autotune.search.space import build_space
 from tests.search.factory import make_device
 
+#: The files that are not of a family.
+GENERAL = {"default", "lossless", "thorough", "throughput"}
+
 
 @pytest.mark.parametrize("name", shipped_names())
 def test_every_shipped_file_names_only_levers_and_choices_that_exist(name: str) -> None:
@@ -39,7 +42,62 @@ def test_the_default_space_has_an_entry_for_every_built_in_lever() -> None:
 
 def test_every_family_file_belongs_to_a_family_of_the_catalogue() -> None:
     families = {entry.family for entry in load_catalog().entries}
-    assert set(shipped_names()) - {"default", "lossless"} <= families
+    assert set(shipped_names()) - GENERAL == families
+
+
+@pytest.mark.parametrize("name", sorted(set(shipped_names()) - {"default"}))
+def test_every_file_says_why_and_only_what_differs(name: str) -> None:
+    text = (shipped_folder() / f"{name}.toml").read_text()
+    assert text.startswith("# ")
+    default = read_definition(shipped_folder() / "default.toml")
+    own = read_definition(shipped_folder() / f"{name}.toml")
+    assert own.levers or own.quality is not default.quality
+    same = [lever for lever, wanted in own.levers.items() if default.levers[lever] == wanted]
+    order = [lever for lever in default.levers if lever in own.levers]
+    # What is as in the default is named for its place: further up, or to come first.
+    assert not same or list(own.levers) != order
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_list_of_choices_begins_with_a_baseline(name: str) -> None:
+    """Of whatever is stored: all of dtype's can be one."""
+    baselines = {
+        choice.lever: choice.id
+        for lever in load_levers().values()
+        for choice in lever.choices(make_device(), None)
+        if choice.baseline
+    }
+    for lever, wanted in read_definition(shipped_folder() / f"{name}.toml").levers.items():
+        if not isinstance(wanted, str) and lever != "dtype":
+            assert wanted[0] == baselines[lever]
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_a_unet_tries_layout_and_tracing_first(family: str) -> None:
+    definition = load_definition(family)
+    assert list(definition.levers)[:2] == ["channels-last", "compile"]
+    assert definition.levers["compile"][:2] == ("none", "jit-trace")
+
+
+@pytest.mark.parametrize("family", ["wan", "hunyuan-video", "cogvideox", "mochi"])
+def test_a_video_model_tries_streaming_by_block_first(family: str) -> None:
+    definition = load_definition(family)
+    assert next(iter(definition.levers)) == "offload"
+    assert definition.levers["offload"][:2] == ("none", "group-block-stream")
+
+
+def test_batches_are_searched_for_throughput_only() -> None:
+    for name in shipped_names():
+        batch = load_definition(None, name).levers["batch"]
+        assert batch == (("as-asked", "x4", "x2", "x8") if name == "throughput" else "baseline")
+
+
+def test_thorough_opens_every_lever_but_what_changes_the_question() -> None:
+    levers = load_definition("flux", "thorough").levers
+    assert {name: wanted for name, wanted in levers.items() if wanted != "all"} == {
+        "text-encoders": ("device", "host"),
+        "batch": "baseline",
+    }
 
 
 def test_the_familys_file_overlays_the_default_and_the_asked_one_overlays_both(
@@ -49,7 +107,7 @@ def test_the_familys_file_overlays_the_default_and_the_asked_one_overlays_both(
     own.write_text('[levers]\ndtype = ["fp16"]\n')
     default, flux = load_definition(None), load_definition("flux")
     asked = load_definition("flux", str(own))
-    assert default.levers["dtype"] == ("fp32", "bf16", "fp16")
+    assert default.levers["dtype"] == ("bf16", "fp32", "fp16")
     assert flux.levers["dtype"] == ("bf16",)
     assert asked.levers["dtype"] == ("fp16",)
     assert flux.levers["attention"] == asked.levers["attention"] == default.levers["attention"]

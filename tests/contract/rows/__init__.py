@@ -5,7 +5,16 @@ A choice id stands in recipes, so ``released`` only ever grows.
 
 from __future__ import annotations
 
-from tests.contract.rows import attention, cache, first, given, placement, quantization, structure
+from tests.contract.rows import (
+    attention,
+    cache,
+    compile,
+    first,
+    given,
+    placement,
+    quantization,
+    structure,
+)
 
 ROWS = (
     *first.ROWS,
@@ -15,4 +24,5 @@ ROWS = (
     *given.ROWS,
     *placement.ROWS,
     *quantization.ROWS,
+    *compile.ROWS,
 )
