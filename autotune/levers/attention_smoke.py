@@ -22,7 +22,7 @@ def smoke_problem(backend: str, device: Device, head_dim: int) -> str | None:
 
 @cache
 def _problem(backend: str, place: str, head_dim: int) -> str | None:
-    """Once per process, one that is thrown away: a CUDA error may break the device for the rest."""
+    """Once per process, one that is thrown away: a CUDA error may break the device for it."""
     import torch
     from diffusers import attention_backend
     from diffusers.models.attention_dispatch import dispatch_attention_fn

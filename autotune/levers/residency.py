@@ -38,6 +38,8 @@ class Room:
         """Have the module come in when it is called, or when its ``_hf_hook`` is asked to."""
         from accelerate.hooks import add_hook_to_module
 
+        if places(module) - {"cpu"}:
+            module.to("cpu")  # bitsandbytes loads what it quantizes onto the card
         guest = Guest(module, self)
         add_hook_to_module(module, guest)
         self._guests.append(guest)
@@ -49,7 +51,7 @@ class Room:
         if guest.present:
             return
         left = [one for one in self._guests if one.leave()]
-        module = getattr(torch, self.device.type, None)
+        module: Any = getattr(torch, self.device.type, None)
         if left and hasattr(module, "empty_cache"):
             # Pieces of another module's sizes are of no use; a budget counts what is reserved.
             module.empty_cache()

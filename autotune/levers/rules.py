@@ -70,8 +70,15 @@ RULES: Sequence[Rule] = (
         "checkpoint-casts-leftovers",
         "checkpoint=!own",
         "layerwise-casting=!off",
-        reason="the packed weights of the file stay as they are, and rounding the rest saves nothing",
+        reason="the packed weights stay as they are, only what the file left whole is rounded",
         cite="diffusers 0.42.1 hooks.layerwise_casting",
+    ),
+    make_rule(
+        "checkpoint-trace",
+        "checkpoint=!own",
+        "compile=jit-trace",
+        reason="a trace knows plain tensors only, and loses what unpacks the weights",
+        cite="torch 2.13 torch.jit.trace (internal assertion with GGUF weights)",
     ),
     *(
         make_rule(
@@ -156,7 +163,8 @@ RULES: Sequence[Rule] = (
             f"{lever}-quanto-int4-compiled",
             f"{lever}=quanto-int4",
             compiled,
-            reason="compiled, quanto's 4-bit products meet a number format that they do not expect",
+            "dtype=bf16",
+            reason="compiled, quanto's 4-bit products meet fp32 where they expect bf16",
             cite="optimum-quanto 0.2.7; B69",
         )
         for lever, compiled in (
@@ -257,15 +265,15 @@ RULES: Sequence[Rule] = (
         "trace-freezes-casting",
         "compile=jit-trace",
         "layerwise-casting=!off",
-        reason="a trace replays the weights it recorded, without the hooks that cast them",
+        reason="a trace replays without the hooks that cast the weights: formats do not match",
         cite="torch.jit.trace (run); B90",
     ),
     make_rule(
         "trace-takes-plain-weights",
         "compile=jit-trace",
-        "quantize-denoiser=!none",
-        reason="a trace records plain tensors, and quantized weights are more than that",
-        cite="torch.jit.trace (run)",
+        "quantize-denoiser=torchao-*|quanto-*",
+        reason="a trace cannot record these quantized weights, or keeps a copy of them",
+        cite="torch.jit.trace with torchao 0.18 and optimum-quanto 0.2.7 (run)",
     ),
     # ----------------------------------------------------------------- attention, cache, structure
     make_rule(
@@ -299,6 +307,13 @@ RULES: Sequence[Rule] = (
         cite="diffusers 0.42.1 attention_processor (SlicedAttnProcessor)",
     ),
     make_rule(
+        "trace-hides-fusion",
+        "fuse-qkv=on",
+        "compile=jit-trace",
+        reason="a trace calls no modules, so nothing shows whether it fuses what it replays",
+        cite="torch.jit.trace",
+    ),
+    make_rule(
         "masked-flash",
         "attention=native-flash|flash|flash-3|flash-hub|flash-3-hub|flash-4-hub"
         "|sage|sage-hub|sage-blackwell-hub|sage-int8-*|aiter-hub|native-xla",
@@ -310,7 +325,7 @@ RULES: Sequence[Rule] = (
         "float-mask-varlen",
         "attention=*-varlen*",
         families="chroma ltx",
-        reason="kernels that leave padding out want a mask of bits, this family has one of numbers",
+        reason="kernels that leave padding out want a mask of bits, this one has numbers",
         cite="diffusers 0.42.1 attention_dispatch (_normalize_attn_mask)",
     ),
     make_rule(

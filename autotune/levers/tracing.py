@@ -186,6 +186,8 @@ def _keep(replay: Any, path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.jit.save(replay, buffer)
+    except RuntimeError:
+        return  # what cannot be saved is recorded again by the next trial
     finally:
         for tensor, weight in zip(tensors, weights, strict=True):
             tensor.data = weight

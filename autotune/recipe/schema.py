@@ -77,6 +77,7 @@ class Measured(Record):
 
     ``latency_s`` is the median of the processes' medians. ``phases_bytes`` are parts of
     ``peak_bytes``; ``binds`` says what decides it, as ``transformer during denoise``.
+    ``host_bytes`` is the peak of host memory beside an accelerator.
     """
 
     choices: Choices
@@ -86,6 +87,7 @@ class Measured(Record):
     load_s: Duration | None
     peak_bytes: Bytes
     phases_bytes: Mapping[str, Bytes]
+    host_bytes: Bytes | None = None
     binds: str | None
     engaged: Mapping[str, Evidence]
 

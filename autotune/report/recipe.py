@@ -57,6 +57,8 @@ def _evidence(recipe: Recipe) -> Iterator[str]:
         f"{phase} {format_bytes(peak)}" for phase, peak in winner.phases_bytes.items()
     )
     yield f"memory:   peak {format_bytes(winner.peak_bytes)} ({phases})"
+    if winner.host_bytes is not None:
+        yield f"host:     peak {format_bytes(winner.host_bytes)} of its memory"
     if winner.binds:
         yield f"binds:    {winner.binds}"
     if comparison.verdict is Verdict.IS_BASELINE:

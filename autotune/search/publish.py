@@ -148,6 +148,9 @@ def measured(candidate: Candidate, outcomes: Sequence[Outcome]) -> Measured:
         load_s=_median([outcome.load_s for outcome in outcomes]),
         peak_bytes=highest.peak_bytes,
         phases_bytes=highest.phases,
+        host_bytes=max(
+            (one.host_bytes for one in peaks if one.host_bytes is not None), default=None
+        ),
         binds=binding(worst),
         engaged=outcomes[-1].engaged,
     )

@@ -149,7 +149,7 @@ class AcceleratorMeter:
 
     def _pinned(self) -> int | None:
         """The most page-locked memory torch had; xpu does not say."""
-        statistics = getattr(self._module, "host_memory_stats", dict)()
+        statistics: dict[str, int] = getattr(self._module, "host_memory_stats", dict)()
         peak = statistics.get("allocated_bytes.peak")
         return None if peak is None else int(peak)
 

@@ -66,8 +66,8 @@ def forbidden(pipeline: str, candidate: Mapping[str, str]) -> Rule | None:
 
 @cache
 def model_of(pipeline: str) -> Model:
-    """The tiny pipeline with the workload of the walk."""
-    return tiny_model(pipeline).but(workload=fitted(pipeline, WORKLOAD))
+    """The tiny pipeline with the workload of the walk, known to have random weights (D16)."""
+    return tiny_model(pipeline).but(workload=fitted(pipeline, WORKLOAD), weights="random")
 
 
 @cache

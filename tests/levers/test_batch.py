@@ -41,6 +41,7 @@ def test_one_batch_is_not_taken_for_two(pipeline: str) -> None:
     target = built(pipeline, batch="x2", vae_slicing="off")
     target.multiple = 1  # the caller does not do as it is told
     observed(target, batch="x2")
+    target.multiple = 2
     made = proof(target, "batch", "x2")
     assert not made.engaged
     assert made.detail == "1 of 2 decoded in one call"

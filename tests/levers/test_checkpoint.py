@@ -12,6 +12,7 @@ import pytest
 
 from autotune.levers import checkpoint
 from autotune.levers.base import Target
+from autotune.levers.rules import broken_rule
 from autotune.models.resolve import resolve
 from autotune.models.structure import Structure
 from autotune.records import Device, Evidence, Fidelity, Model, Status
@@ -155,18 +156,19 @@ def test_of_two_denoisers_only_the_one_that_was_given_is_from_a_file(files: Path
     pipe.register_modules(transformer_2=pipe.transformer)
     pipe.register_to_config(boundary_ratio=0.5)
     pipe.save_pretrained(files / "twins")
-    model = resolve(str(files / "twins"))
-    path = write_gguf(files / "second.gguf", Path(model.folder, "transformer_2"), "Q8_0")
-    model = with_checkpoints(model, transformer_2=path)
-    target = built(model, "wan", "gguf")
+    own = resolve(str(files / "twins"))
+    path = write_gguf(files / "second.gguf", Path(own.folder, "transformer_2"), "Q8_0")
+    target = built(with_checkpoints(own, transformer_2=path), "wan", "gguf")
     evidence = checkpoint.engaged(target, "gguf")
     assert evidence.engaged
     assert "transformer: of 26 Linears none is from a file" in evidence.detail
-    target.pipe.transformer, target.pipe.transformer_2 = (
-        target.pipe.transformer_2,
-        target.pipe.transformer,
-    )
+    first, second = target.pipe.transformer, target.pipe.transformer_2
+    target.pipe.transformer, target.pipe.transformer_2 = second, first
     assert not checkpoint.engaged(target, "gguf").engaged
+    target.model = with_checkpoints(own, transformer=path, transformer_2=path)
+    assert not checkpoint.engaged(target, "gguf").engaged
+    target.pipe.transformer_2 = second
+    assert checkpoint.engaged(target, "gguf").engaged
 
 
 # ------------------------------------------------------------------------------- refusals
@@ -296,3 +298,53 @@ def test_the_types_of_the_header_are_those_of_the_weights(given: Makes) -> None:
     plain = own_weights(Path(tiny_model("flux").folder, "transformer"))
     numbers = sum(tensor.numel() for tensor in plain.values())
     assert numbers * 4.5 / 8 < file.weight_bytes < numbers
+
+
+# -------------------------------------------------------------------------------- other levers
+
+
+def ends(model: Model, folder: Path, **choices: str) -> Status:
+    named = {lever.replace("_", "-"): choice for lever, choice in choices.items()}
+    spec = trial_spec(model="flux").but(model=model, choices={"dtype": "fp32"} | named)
+    return run_trial(spec, folder).status
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"fuse_qkv": "on"},
+        {"quantize_denoiser": "torchao-int8wo"},
+        {"layerwise_casting": "fp8-e4m3"},
+    ],
+    ids=str,
+)
+def test_what_the_rules_exclude_beside_a_file_does_fail(
+    other: dict[str, str], given: Makes, tmp_path: Path
+) -> None:
+    ((lever, choice),) = other.items()
+    model = given("flux", "fp8")
+    candidate = {"checkpoint": "bfl", lever.replace("_", "-"): choice}
+    assert broken_rule(candidate, device="cpu", family="flux", software={}) is not None
+    assert ends(model, tmp_path, checkpoint="bfl", **other) in (
+        Status.UNSUPPORTED,
+        Status.NOT_APPLIED,
+    )
+
+
+@pytest.mark.parametrize("offload", ["group-leaf", "model", "staged"])
+@pytest.mark.parametrize("format", ["Q8_0", "fp8"])
+def test_offload_moves_a_file_that_was_given(
+    offload: str, format: str, given: Makes, tmp_path: Path
+) -> None:
+    choice = "gguf" if format == "Q8_0" else "bfl"
+    model = given("flux", format)
+    candidate = {"checkpoint": choice, "offload": offload}
+    assert broken_rule(candidate, device="cuda", family="flux", software={}) is None
+    assert ends(model, tmp_path, checkpoint=choice, offload=offload) is Status.MEASURED
+
+
+def test_sequential_offload_and_gguf_are_excluded() -> None:
+    candidate = {"checkpoint": "gguf", "offload": "sequential"}
+    rule = broken_rule(candidate, device="cuda", family="flux", software={})
+    assert rule is not None
+    assert rule.id == "gguf-sequential"

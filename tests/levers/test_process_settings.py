@@ -101,6 +101,8 @@ def test_a_setting_that_does_not_stand_or_does_nothing_is_no_proof() -> None:
     assert not proof(target, "matmul-precision", "medium").engaged
     torch.set_float32_matmul_precision("medium")
     assert not proof(target, "matmul-precision", "highest").engaged
+    assert not proof(target, "matmul-precision", "high").engaged
+    assert torch.get_float32_matmul_precision() == "medium"
     half = built("sd15", dtype="bf16", matmul_precision="medium")
     found = proof(half, "matmul-precision", "medium")
     assert not found.engaged

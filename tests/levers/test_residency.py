@@ -96,6 +96,20 @@ def test_a_module_in_the_room_lies_on_the_device_and_the_others_on_the_host() ->
     assert (where(first), where(second)) == ({"cpu"}, {"meta"})
 
 
+def test_a_module_that_was_loaded_onto_the_device_starts_on_the_host() -> None:
+    import torch
+
+    class OnTheCard(torch.nn.Linear):
+        def to(self, device: str) -> Any:
+            return self.to_empty(device=device)
+
+    module = OnTheCard(4, 4, device="meta")
+    room_of(module)
+    assert where(module) == {"cpu"}
+    come(module)
+    assert where(module) == {"meta"}
+
+
 def test_a_module_that_is_there_already_is_not_copied_again() -> None:
     module = linear()
     room_of(module)

@@ -252,6 +252,19 @@ def test_apply_refuses_a_choice_that_this_pipeline_does_not_take(flux: Path) -> 
         autotune.apply(load(flux), recipe_for(flux, attention_slicing="max"))
 
 
+def test_apply_refuses_a_pipeline_that_is_offloaded_in_another_way(sd15: Path) -> None:
+    pipe = load(sd15)
+    pipe.enable_model_cpu_offload(device="cpu")
+    with pytest.raises(RecipeMismatch) as caught:
+        autotune.apply(pipe, recipe_for(sd15, offload="none"))
+    assert caught.value.message == (
+        "offload=none cannot be set on this pipeline: the pipeline is offloaded in another way "
+        "already: vae (model), text_encoder (model), unet (model)"
+    )
+    assert "load the pipeline again" in str(caught.value.hint)
+    assert autotune.apply(pipe, recipe_for(sd15, offload="model")) is pipe
+
+
 def test_apply_refuses_a_recipe_of_a_machine_too_different(sd15: Path) -> None:
     recipe = elsewhere(recipe_for(sd15), "device", name="Another CPU")
     with pytest.raises(RecipeMismatch, match=r"device\.name was Another CPU, here it is"):

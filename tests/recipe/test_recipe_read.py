@@ -146,7 +146,11 @@ def test_seconds_may_be_written_without_a_dot() -> None:
         ("evidence", "winer", "did you mean 'winner'?"),
         ("evidence.winner", "latency", "did you mean 'latency_s'?"),
         ("refused.0", "raeson", "did you mean 'reason'?"),
-        ("model", "trust_remote_code", "known here: given, id, pipeline, revision, source, weig"),
+        (
+            "model",
+            "trust_remote_code",
+            "known here: given, id, pipeline, revision, source, weights",
+        ),
         ("", "environment", None),
         ("", "module", None),
         ("evidence", "x-note", None),

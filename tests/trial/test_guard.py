@@ -6,10 +6,13 @@ import errno
 import json
 import os
 import resource
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +128,54 @@ def test_an_overrun_raises_in_that_process_and_only_there() -> None:
     assert json.loads(found.stdout) == ["RuntimeError", "over_budget"]
     assert resource.getrlimit(resource.RLIMIT_DATA) == own_limit
     assert len(b"x" * (400 << 20)) == 400 << 20
+
+
+#: Needs 90 MB of the compiler, and no package.
+PROGRAM = '#include <regex>\n#include <iostream>\nint main() { std::regex one("a"); }\n'
+COMPILE = """
+import os, resource, subprocess, sys
+from pathlib import Path
+from autotune.trial.guard import free_compiler
+folder = Path(sys.argv[1])
+own = os.environ["CXX"]
+free_compiler(folder)
+free_compiler(folder)
+hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+resource.setrlimit(resource.RLIMIT_DATA, (40 << 20, hard))
+for compiler in (own, os.environ["CXX"]):
+    command = [compiler, "-fsyntax-only", "-x", "c++", str(folder / "program.cpp")]
+    print(subprocess.run(command, capture_output=True).returncode)
+print(resource.getrlimit(resource.RLIMIT_DATA)[0] >> 20)
+print(os.environ["CXX"])
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
+@pytest.mark.parametrize("name", ["plain", "Ann's $(study)"])
+def test_the_budget_does_not_reach_the_compiler_and_stays_where_it_is(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "program.cpp").write_text(PROGRAM)
+    found = subprocess.run(
+        [sys.executable, "-c", COMPILE, str(folder)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "CXX": "g++"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    own, freed, limit, compiler = found.stdout.splitlines()
+    assert own != "0", "the program is too small to tell"
+    assert (freed, limit) == ("0", "40")
+    assert len(shlex.split(compiler)) == 1
+    assert Path(compiler).name == "g++", "inductor knows the kind of compiler by its name"
+    assert Path(compiler).resolve().parent == folder / "compiler"
+
+
+def test_what_runs_out_of_memory_inside_the_compiler_of_torch_is_over_budget() -> None:
+    from torch._dynamo.exc import InternalTorchDynamoError
+
+    error = InternalTorchDynamoError("MemoryError: std::bad_alloc")
+    assert classify(error, budget_bytes=GIB, stage="warmup") is Status.OVER_BUDGET

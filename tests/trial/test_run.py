@@ -12,6 +12,7 @@ import pytest
 
 from autotune.records import Effort, Outcome, Status
 from autotune.trial.wire import SPEC, read_outcome, write_record
+from tests.engine.driving import trial_processes
 from tests.stubs.chaos.chaos_lever import SHARED_BYTES
 from tests.trial.bench import ROOT, python_path, tiny_model, trial_spec
 
@@ -161,3 +162,29 @@ def test_a_cold_trial_needs_as_much_memory_as_a_forked_one(
     # Imports inside the measurement would add 170 MiB; the first run of a new installation, which
     # compiles what it imports, was seen to add 67.
     assert abs(cold.memory.peak_bytes - forked.memory.peak_bytes) < 100 * MIB
+
+
+def test_a_compile_gets_time_and_memory_and_leaves_no_process(
+    run_in_child: Runs, tmp_path: Path
+) -> None:
+    spec: dict[str, object] = {
+        "choices": {"compile-vae": "on"},
+        "prepared": str(tmp_path / "a study's folder"),
+        "deadline_s": 280.0,
+        # Without the time that levers need to start up, a first call would end after two seconds.
+        "give_up_above_s": 0.5,
+    }
+    cold, _ = run_in_child(budget_bytes=200 * MIB, **spec)
+    assert cold.status is Status.MEASURED, cold.message
+    assert cold.first_s is not None
+    assert cold.first_s > 2, "it was compiled"
+    assert len(cold.warmups_s) == 2, "one more than asked for: the second may compile again"
+    assert cold.engaged["compile-vae"].detail == "vae.decoder: 1 compiled; 1 graphs in 1 calls"
+    assert trial_processes("trials") == []
+    caches = {path.name for path in (tmp_path / "a study's folder").iterdir()}
+    assert caches == {"compiler", "inductor"}
+    eager, _ = run_in_child()
+    assert eager.memory is not None
+    fits = eager.memory.peak_bytes + 12 * MIB
+    tight, _ = run_in_child(budget_bytes=fits, **spec)
+    assert tight.status is Status.OVER_BUDGET, "compiling takes memory too, and it counts"
