@@ -10,8 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.levers import compiler, tracing
 from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.compiler import (
+    compiled_parts,
+    compiler_setting,
+    graphs_ran,
+    is_compiled,
+    missing_compiler,
+    prepare_compiler,
+    recorded_graphs,
+)
+from autotune.levers.tracing import (
+    TRACE_START_UP_S,
+    is_traced,
+    trace,
+    trace_evidence,
+    trace_problem,
+)
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "compile"
@@ -75,32 +90,32 @@ _WAYS: Mapping[str, _Way] = {
 def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
     """Not compiled, by block, as a whole, or traced."""
     choice = ChoiceMaker(lever=name)
-    none = compiler.problem(device)
+    none = missing_compiler(device)
     return (
         choice("none", "as written", baseline=True),
         *(
             choice(id, way.what, unless=none or _problem(way, device, view))
             for id, way in _WAYS.items()
         ),
-        choice(_TRACE, "recorded once, replayed without Python", unless=tracing.problem(view)),
+        choice(_TRACE, "recorded once, replayed without Python", unless=trace_problem(view)),
     )
 
 
 def start_up_s(choice: str) -> float:
     """A cold compile, which a later trial with the study's cache does not repeat."""
     if choice == _TRACE:
-        return tracing.START_UP_S
+        return TRACE_START_UP_S
     return _WAYS[choice].start_up_s if choice in _WAYS else 0.0
 
 
 def apply(target: Target, choice: str) -> None:
     """Compile in place; modules that are compiled so already stay as they are."""
     if choice == _TRACE:
-        tracing.trace(target)
+        trace(target)
     elif choice in _WAYS:
         way = _WAYS[choice]
         modules = target.denoisers.values()
-        compiler.prepare(target, modules, dynamic=bool(way.dynamic))
+        prepare_compiler(target, modules, dynamic=bool(way.dynamic))
         for module in modules:
             if not _done(module, way):
                 build = module.compile_repeated_blocks if way.regional else module.compile
@@ -110,28 +125,27 @@ def apply(target: Target, choice: str) -> None:
 def engaged(target: Target, choice: str) -> Evidence:
     """Compiled graphs ran in every denoiser that was called; for none, nothing was compiled."""
     if choice == _TRACE:
-        return tracing.evidence(target)
+        return trace_evidence(target)
     if choice not in _WAYS:
-        found = [
-            name
-            for name, module in target.denoisers.items()
-            if compiler.compiled_parts(module) or tracing.is_traced(module)
-        ]
-        return Evidence(
-            engaged=not found,
-            detail=f"compiled: {', '.join(found)}" if found else "nothing is compiled",
-        )
+        return _nothing(target)
     way = _WAYS[choice]
-    marked = {
-        name: len(_marked(module, way)) if _done(module, way) else 0
-        for name, module in target.denoisers.items()
-    }
-    found = compiler.evidence(target, marked)
-    if not found.engaged or not way.records or not target.seen:
-        return found
-    recorded = compiler.recorded_graphs()
-    detail = f"{found.detail}; {recorded} CUDA graphs are recorded"
+    marked = {name: len(_done(module, way)) for name, module in target.denoisers.items()}
+    ran = graphs_ran(target, marked)
+    if not ran.engaged or not way.records or not target.seen:
+        return ran
+    recorded = recorded_graphs()
+    detail = f"{ran.detail}; {recorded} CUDA graphs are recorded"
     return Evidence(engaged=recorded > 0, detail=detail)
+
+
+def _nothing(target: Target) -> Evidence:
+    found = [
+        name
+        for name, module in target.denoisers.items()
+        if compiled_parts(module) or is_traced(module)
+    ]
+    detail = f"compiled: {', '.join(found)}" if found else "nothing is compiled"
+    return Evidence(engaged=not found, detail=detail)
 
 
 def _problem(way: _Way, device: Device, view: ModelView | None) -> str | None:
@@ -153,19 +167,16 @@ def _repeated(module: Any) -> list[Any]:
     return [part for part in module.modules() if type(part).__name__ in names]
 
 
-def _done(module: Any, way: _Way) -> bool:
+def _done(module: Any, way: _Way) -> list[Any]:
+    """The modules that were compiled in this way, if they are all that it compiles."""
     wanted = _repeated(module) if way.regional else [module]
-    return bool(wanted) and len(_marked(module, way)) == len(wanted)
-
-
-def _marked(module: Any, way: _Way) -> list[Any]:
-    """The modules that this way compiles and that were compiled so, and nothing but them."""
-    wanted = _repeated(module) if way.regional else [module]
-    return [
+    if way.regional and is_compiled(module):
+        return []
+    done = [
         part
         for part in wanted
-        if compiler.is_compiled(part)
-        and (not way.regional or not compiler.is_compiled(module))
-        and bool(compiler.told(part, "max_autotune")) is way.tunes
-        and bool(compiler.told(part, "triton.cudagraphs")) is way.records
+        if is_compiled(part)
+        and bool(compiler_setting(part, "max_autotune")) is way.tunes
+        and bool(compiler_setting(part, "triton.cudagraphs")) is way.records
     ]
+    return done if len(done) == len(wanted) else []

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autotune.levers import compiler
 from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.compiler import (
+    graphs_ran,
+    is_compiled,
+    missing_compiler,
+    prepare_compiler,
+)
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "compile-vae"
@@ -27,7 +32,7 @@ def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
     choice = ChoiceMaker(lever=name)
     return (
         choice("off", "as written", baseline=True),
-        choice("on", "the decoder", unless=compiler.problem(device) or _problem(view)),
+        choice("on", "the decoder", unless=missing_compiler(device) or _problem(view)),
     )
 
 
@@ -38,19 +43,19 @@ def start_up_s(choice: str) -> float:
 
 def apply(target: Target, choice: str) -> None:
     """Compile the decoder in place."""
-    if choice == "on" and not compiler.is_compiled(target.vae.decoder):
-        compiler.prepare(target, [target.vae])
+    if choice == "on" and not is_compiled(target.vae.decoder):
+        prepare_compiler(target, [target.vae])
         target.vae.decoder.compile(fullgraph=False)
 
 
 def engaged(target: Target, choice: str) -> Evidence:
     """Compiled graphs ran inside the decoder's calls."""
     decoder = getattr(target.vae, "decoder", None)
-    compiled = decoder is not None and compiler.is_compiled(decoder)
+    compiled = decoder is not None and is_compiled(decoder)
     if choice == "off":
         detail = "the decoder is compiled" if compiled else "nothing is compiled"
         return Evidence(engaged=not compiled, detail=detail)
-    return compiler.evidence(target, {_DECODER: int(compiled)})
+    return graphs_ran(target, {_DECODER: int(compiled)})
 
 
 def _problem(view: ModelView | None) -> str | None:

@@ -37,7 +37,7 @@ _PLAIN = re.compile(r"[\w./+@%:,-]+", re.ASCII)
 _HOOKS = ("_diffusers_hook", "_hf_hook")
 
 
-def problem(device: Device) -> str | None:
+def missing_compiler(device: Device) -> str | None:
     """Why nothing can be compiled on this device, as far as a cheap look can tell."""
     if device.kind in ("cuda", "rocm", "xpu"):
         if importlib.util.find_spec("triton") is None:
@@ -58,7 +58,7 @@ def problem(device: Device) -> str | None:
     return None
 
 
-def prepare(target: Target, modules: Iterable[Any], *, dynamic: bool = False) -> None:
+def prepare_compiler(target: Target, modules: Iterable[Any], *, dynamic: bool = False) -> None:
     """Set what compiling these modules needs, from what they hold; limits are only ever raised.
 
     The cache lies with the study, so that a cold compile is cold once a study and nothing of
@@ -117,7 +117,7 @@ def is_compiled(module: Any) -> bool:
     return getattr(module, "_compiled_call_impl", None) is not None
 
 
-def told(module: Any, setting: str) -> Any:
+def compiler_setting(module: Any, setting: str) -> Any:
     """What the module's compiler was told of a setting of inductor."""
     return module._compiled_call_impl.get_compiler_config().get(setting)
 
@@ -136,7 +136,7 @@ def recorded_graphs() -> int:
     return sum(len(nodes) for one in managers if one for nodes in one.roots.values())
 
 
-def evidence(target: Target, marked: dict[str, int]) -> Evidence:
+def graphs_ran(target: Target, marked: dict[str, int]) -> Evidence:
     """Compiled graphs ran inside the modules, by name, with how many regions each has.
 
     Before a generation was observed the marks have to do. A twin that was not called (the second

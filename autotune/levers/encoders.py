@@ -86,7 +86,7 @@ class Memo:
         """
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        if any(hasattr(value, "untyped_storage") for value in bound.arguments.values()):
+        if _holds_tensor(tuple(bound.arguments.values())):
             return self._encode(*args, **kwargs)  # embeddings are given: nothing to encode
         key = repr(bound.arguments)
         if key in self._said:
@@ -168,4 +168,10 @@ def _fresh(said: Any) -> Any:
     """A copy that a pipeline may change."""
     if isinstance(said, (list, tuple)):
         return type(said)(_fresh(one) for one in said)
-    return said.clone() if hasattr(said, "untyped_storage") else said
+    return said.clone() if _holds_tensor(said) else said
+
+
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_holds_tensor(one) for one in value)
+    return hasattr(value, "untyped_storage")

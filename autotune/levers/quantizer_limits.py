@@ -113,7 +113,8 @@ def _try_out(id: str, device: str) -> str | None:
         with torch.no_grad():
             layer(torch.ones(_PROBE_ROWS, _PROBE_WIDTH, dtype=torch.bfloat16, device=device))
     except Exception as error:
-        return f"{type(error).__name__}: {one_line(str(error))}"
+        first = next(iter(str(error).strip().splitlines()), "")
+        return f"{type(error).__name__}: {one_line(first)}".rstrip(".: ")
     return None
 
 

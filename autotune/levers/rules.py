@@ -151,13 +151,6 @@ RULES: Sequence[Rule] = (
         reason="quantized weights stay as they are, and rounding the rest saves nothing",
         cite="diffusers 0.42.1 hooks.layerwise_casting; B34, B35",
     ),
-    make_rule(
-        "trace-quantized",
-        "quantize-denoiser=!none",
-        "compile=jit-trace",
-        reason="a trace knows plain tensors only, and loses what unpacks the weights",
-        cite="torch.jit.trace; B44",
-    ),
     *(
         make_rule(
             f"{lever}-quanto-int4-compiled",
@@ -267,13 +260,6 @@ RULES: Sequence[Rule] = (
         "layerwise-casting=!off",
         reason="a trace replays without the hooks that cast the weights: formats do not match",
         cite="torch.jit.trace (run); B90",
-    ),
-    make_rule(
-        "trace-takes-plain-weights",
-        "compile=jit-trace",
-        "quantize-denoiser=torchao-*|quanto-*",
-        reason="a trace cannot record these quantized weights, or keeps a copy of them",
-        cite="torch.jit.trace with torchao 0.18 and optimum-quanto 0.2.7 (run)",
     ),
     # ----------------------------------------------------------------- attention, cache, structure
     make_rule(

@@ -72,9 +72,10 @@ def engaged(target: Target, choice: str) -> Evidence:
     if choice == "precomputed":
         gone = sum(isinstance(part, Gone) for part in places.values())
         known = len(memo.known) if memo else 0
+        answered = memo.answered if memo else 0
         return Evidence(
             engaged=known > 0 and gone == sum(part is not None for part in places.values()),
-            detail=f"{gone} text encoders dropped, {known} prompts encoded before",
+            detail=f"{gone} encoders dropped, {known} prompts known, {answered} calls answered",
         )
     on_host = [part for part, one in places.items() if isinstance(one, OnHost)]
     calls = sum(seen.calls for key, seen in target.seen.items() if key.startswith(f"{name}."))

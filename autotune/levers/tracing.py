@@ -20,7 +20,7 @@ from autotune.levers.base import ModelView, Target
 from autotune.records import Evidence
 
 #: Tracing runs the UNet once; the first replays are slow while the interpreter profiles them.
-START_UP_S = 120.0
+TRACE_START_UP_S = 120.0
 _UNETS = ("UNet2DConditionModel",)
 _FORMAT = 1
 
@@ -78,7 +78,7 @@ class _Trace:
         return UNet2DConditionOutput(sample=sample)
 
 
-def problem(view: ModelView | None) -> str | None:
+def trace_problem(view: ModelView | None) -> str | None:
     """Why the denoiser cannot be traced here."""
     if sys.version_info >= (3, 14):
         return "torch.jit.trace does not work on Python 3.14 and newer"
@@ -109,7 +109,7 @@ def trace(target: Target) -> None:
         module.forward = _Trace(replay, arguments)
 
 
-def evidence(target: Target) -> Evidence:
+def trace_evidence(target: Target) -> Evidence:
     """The forward of every denoiser is a trace, and one was called."""
     missing = [name for name, module in target.denoisers.items() if not is_traced(module)]
     if missing:

@@ -66,6 +66,7 @@ CONFLICTS: dict[int, tuple[str, str]] = {
         "text encoders offloaded to the disk by layer",
         "construction test_only_the_denoiser_goes_to_the_disk",
     ),
+    17: ("the disk and packed weights", "rule disk-quantized"),
     18: (
         "a stream on a VAE whose path changes",
         "construction test_the_vae_stays_on_the_device_while_others_stream",
@@ -77,8 +78,87 @@ CONFLICTS: dict[int, tuple[str, str]] = {
     20: ("UniPC and offload", "outside diffusers 0.42, the oldest we take, has the fix (#13489)"),
     21: ("parts that fail layer by layer", "unavailable offload=sequential"),
     # --------------------------------------------------------- B2: quantization with everything
+    22: ("a cast of what is quantized", "rule vae-dtype-quantized"),
+    23: (
+        "8-bit bitsandbytes of an old version and a move",
+        "construction test_a_package_that_is_missing_or_too_old_is_named",
+    ),
+    24: (
+        "4-bit bitsandbytes of an old version and a move",
+        "construction test_a_package_that_is_missing_or_too_old_is_named",
+    ),
+    25: (
+        "bitsandbytes and sequential offload",
+        "rule quantize-denoiser-sequential quantize-text-encoder-sequential "
+        "quantize-other-encoders-sequential quantize-vae-sequential",
+    ),
+    26: (
+        "quanto and sequential offload",
+        "rule quantize-denoiser-sequential quantize-text-encoder-sequential "
+        "quantize-other-encoders-sequential quantize-vae-sequential",
+    ),
     27: ("GGUF and sequential offload", "rule gguf-sequential"),
+    28: (
+        "quanto and group offload on a GPU",
+        "rule quantize-denoiser-quanto-groups quantize-text-encoder-quanto-groups "
+        "quantize-other-encoders-quanto-groups",
+    ),
+    29: (
+        "torchao and group offload without a stream",
+        "outside diffusers 0.42, the oldest we take, has the fix (#13276)",
+    ),
+    30: (
+        "torchao and group offload with a stream",
+        "rule quantize-denoiser-torchao-stream quantize-text-encoder-torchao-stream "
+        "quantize-other-encoders-torchao-stream",
+    ),
+    31: (
+        "torchao and sequential offload",
+        "rule quantize-denoiser-sequential quantize-text-encoder-sequential "
+        "quantize-other-encoders-sequential quantize-vae-sequential",
+    ),
+    32: (
+        "torchao, model offload and compile",
+        "rule quantize-denoiser-torchao-moves-compiled quantize-vae-torchao-moves-compiled",
+    ),
+    33: ("fused projections of quantized weights", "rule fuse-quantized"),
+    34: ("layerwise casting and quanto", "rule layerwise-quantized"),
+    35: ("layerwise casting and other quantizers", "rule layerwise-quantized"),
+    36: (
+        "quantized weights and another format to compute in",
+        "construction test_it_computes_in_the_format_that_the_candidate_loads_in",
+    ),
+    37: (
+        "bitsandbytes with its own defaults",
+        "construction test_it_computes_in_the_format_that_the_candidate_loads_in",
+    ),
+    38: (
+        "Linears whose widths do not divide",
+        "construction test_linears_that_were_left_alone_are_counted "
+        "test_where_no_linear_would_be_converted_the_reason_says_so",
+    ),
+    39: (
+        "packings of torchao's 4 bits that no package can make",
+        "construction test_what_only_a_gpu_can_be_asked_for_exists_in_the_libraries",
+    ),
     40: ("Nunchaku Lite on a Hopper card", "unavailable checkpoint=svdquant"),
+    41: (
+        "8-bit floating-point products on old cards",
+        "unavailable quantize-denoiser=torchao-fp8dq quantize-denoiser=torchao-fp8dq-tensor",
+    ),
+    42: (
+        "one backend for the components of both libraries",
+        "construction test_each_component_is_asked_for_in_the_words_of_its_library",
+    ),
+    43: ("8 bits and LoRA weights", "outside no choice loads weights of a LoRA"),
+    44: (
+        "a trace of a quantized denoiser",
+        "construction test_a_traced_unet_computes_with_its_quantized_weights",
+    ),
+    45: (
+        "quantizing on the device, beside the full weights",
+        "construction test_components_are_quantized_on_the_host",
+    ),
     # --------------------------------------------------------------- B3: compile with everything
     46: (
         "group offload and one whole graph",
@@ -161,6 +241,11 @@ CONFLICTS: dict[int, tuple[str, str]] = {
         "outside every trial is a process of its own",
     ),
     74: ("a LoRA and compile", "outside no lever loads or changes a LoRA"),
+    69: (
+        "quanto's 4 bits and compile",
+        "rule quantize-denoiser-quanto-int4-compiled quantize-vae-quanto-int4-compiled",
+    ),
+    70: ("GGUF and compile", "outside it works with every torch that we take (2.10 on)"),
     # ------------------------------------------------------------ B4: attention, cache, structure
     75: ("a backend on a denoiser that ignores it", "unavailable attention=native-flash"),
     76: ("padded prompts and a backend without masks", "rule masked-flash"),

@@ -221,9 +221,9 @@ def test_no_regional_choice_records_cuda_graphs() -> None:
         lever.apply(target, id)
         parts = compiler.compiled_parts(target.denoiser)
         assert parts
-        assert not any(compiler.told(part, "triton.cudagraphs") for part in parts)
+        assert not any(compiler.compiler_setting(part, "triton.cudagraphs") for part in parts)
     lever.apply(target := loaded("flux", SMALL), "full-reduce-overhead")
-    assert compiler.told(target.denoiser, "triton.cudagraphs") is True
+    assert compiler.compiler_setting(target.denoiser, "triton.cudagraphs") is True
 
 
 def test_every_denoiser_is_compiled() -> None:

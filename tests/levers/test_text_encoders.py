@@ -115,6 +115,29 @@ def test_embeddings_can_be_given_once_the_encoders_are_gone() -> None:
     assert bool((got == wanted).all())
 
 
+class Pipe:
+    """A pipeline that takes embeddings in a list, as Z-Image does."""
+
+    text_encoder = None
+
+    def encode_prompt(self, prompt: str | None, prompt_embeds: list[Any]) -> list[Any]:
+        return prompt_embeds
+
+    def maybe_free_model_hooks(self) -> None:
+        pass
+
+
+def test_embeddings_in_a_list_are_never_taken_for_others_that_print_alike() -> None:
+    import torch
+
+    memo = Memo(Pipe(), ("text_encoder",), PROMPTS)
+    for number in (1.0, 2.0):
+        embeddings = torch.zeros(5000)
+        embeddings[2500] = number
+        assert memo(None, [embeddings])[0][2500] == number
+    assert memo.answered == 0
+
+
 def test_an_answer_may_be_changed_by_the_pipeline_without_harm() -> None:
     target = built("sd15", GUIDED, text_encoders="precomputed")
     first = pictures(target, 1)[0]
@@ -142,7 +165,7 @@ def test_a_whole_trial_drops_the_encoders_and_says_so() -> None:
         outcome = run_trial(spec, Path(folder))
     assert (outcome.status.value, outcome.message) == ("measured", "")
     assert outcome.engaged["text-encoders"].detail == (
-        "2 text encoders dropped, 1 prompts encoded before"
+        "2 encoders dropped, 1 prompts known, 3 calls answered"
     )
     assert "text_encoder" not in outcome.weights
     assert "transformer" in outcome.weights
