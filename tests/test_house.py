@@ -33,12 +33,16 @@ TABLES = {"autotune.models.demo.build.write_demo"}
 BANNED = {"util", "utils", "helper", "helpers", "misc", "common", "manager", "handler"}
 
 #: Import names that differ from the name of what is installed.
-DISTRIBUTION = {"pynvml": "nvidia-ml-py", "PIL": "pillow", "huggingface_hub": "huggingface-hub"}
+DISTRIBUTION = {
+    "pynvml": "nvidia-ml-py",
+    "PIL": "pillow",
+    "huggingface_hub": "huggingface-hub",
+    "optimum": "optimum-quanto",
+}
 #: Imported, but a part of something declared that pins it exactly.
 PART_OF = {"pydantic_core": "pydantic"}
 #: Declared, but imported by nothing of ours.
 FOR_OTHERS = {
-    "accelerate": "diffusers loads large models and offloads with it",
     "xformers": "diffusers attends with it",
     "numpy": "tensor.numpy() needs it",
     "safetensors": "diffusers loads and saves weights with it",

@@ -33,6 +33,7 @@ BOTTOM = {
     "autotune.records": (*_PLAIN, "pydantic"),
     "autotune.stats": (*_PLAIN, "pydantic", "autotune.records", "autotune.stats"),
     "autotune.stats.compare": (*_PLAIN, "pydantic", "autotune.records", "autotune.stats"),
+    "autotune.stats.pace": (*_PLAIN, "pydantic", "autotune.records", "autotune.stats"),
     "autotune.stats.summary": (*_PLAIN, "pydantic", "autotune.records", "autotune.stats"),
 }
 
@@ -132,25 +133,40 @@ def test_a_layer_does_not_reach_what_it_must_not_through_others(layer: str) -> N
 def test_a_lever_knows_records_errors_and_the_protocol_and_no_sibling() -> None:
     from autotune.levers import BUILT_IN
 
-    allowed = {"autotune.records", "autotune.errors", "autotune.levers.base"}
-    own = [f"autotune.levers.{name}" for name in BUILT_IN]
-    assert set(own) <= set(modules())
+    own = {f"autotune.levers.{name}" for name in BUILT_IN}
+    inside = {module for module in modules() if is_within(module, "autotune.levers")}
+    assert own <= inside
+    # Mechanisms that more than one lever uses, or that would bury one, lie beside the levers.
+    parts = inside - own - {"autotune.levers", "autotune.levers.rule", "autotune.levers.rules"}
+    allowed = parts | {"autotune.records", "autotune.errors"}
+    allowed |= {"autotune.files", "autotune.strict_json"}  # a component's configuration is read
     _refuse(
         [
             one
-            for module in own
+            for module in own | parts
             for one in imports_of(module)
-            if is_within(one.module, "autotune") and one.module not in allowed
+            if is_within(one.module, "autotune")
+            and one.module not in allowed
+            and one.module.rpartition(".")[0] not in allowed
+            and one.module != "autotune.levers"
         ]
     )
 
 
-def test_every_file_among_the_levers_is_a_lever_or_a_known_part() -> None:
+def test_every_part_among_the_levers_is_used_by_a_lever() -> None:
     from autotune.levers import BUILT_IN
 
     inside = {module for module in modules() if is_within(module, "autotune.levers")}
-    known = {"autotune.levers", "autotune.levers.base", "autotune.levers.rules"}
-    assert inside - known == {f"autotune.levers.{name}" for name in BUILT_IN}
+    reached: set[str] = set()
+    left = [f"autotune.levers.{name}" for name in BUILT_IN]
+    while left:
+        module = left.pop()
+        if module in inside and module not in reached:
+            reached.add(module)
+            left += [one.module for one in imports_of(module)]
+            left += [one.module.rpartition(".")[0] for one in imports_of(module)]
+    ends = {"autotune.levers", "autotune.levers.rule", "autotune.levers.rules"}
+    assert inside - reached - ends == set()
 
 
 def test_of_the_trial_an_engine_knows_only_the_wire() -> None:

@@ -21,6 +21,8 @@ _READY_DEADLINE_S = 300.0
 _ALLOWED = (
     "PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME",
     "VIRTUAL_ENV", "USER", "CUDA_HOME", "CUDA_PATH", "CC", "CXX",
+    # Kernels from the hub: what the machine's owner allows, and where they lie (A7).
+    "DIFFUSERS_TRUST_REMOTE_KERNELS", "HF_HOME", "HF_HUB_CACHE",
 )  # fmt: skip
 _ALLOWED_PREFIXES = (
     "AUTOTUNE_", "OMP_", "MKL_", "KMP_", "GOMP_", "PYTORCH_", "TORCH", "XDG_", "LC_", "NVIDIA_",

@@ -75,8 +75,7 @@ def advice(result: Result) -> Iterator[str]:
 
 def _advice_on(recipe: Recipe) -> Iterator[str]:
     winner, comparison = recipe.evidence.winner, recipe.evidence.comparison
-    settings = " ".join(f"{lever}={choice}" for lever, choice in recipe.choices.items())
-    yield f"advice: {settings}"
+    yield f"advice: {_settings(recipe)}"
     budget = recipe.budget.bytes
     yield (
         f"        {format_duration(winner.latency_s)} an image, "
@@ -105,6 +104,16 @@ def _advice_on(recipe: Recipe) -> Iterator[str]:
         yield f"        picture fidelity is not assessed: {recipe.evidence.quality.why}"
     if recipe.budget.emulated:
         yield "        the budget was emulated: this device has more memory than was allowed"
+
+
+def _settings(recipe: Recipe) -> str:
+    """What differs from the baseline; all choices stand in the recipe."""
+    baseline = recipe.evidence.baseline
+    usual = baseline.choices if baseline else {}
+    changed = {
+        lever: choice for lever, choice in recipe.choices.items() if usual.get(lever) != choice
+    }
+    return " ".join(f"{lever}={choice}" for lever, choice in changed.items()) or "the baseline"
 
 
 def _nothing_fits(result: Result) -> Iterator[str]:

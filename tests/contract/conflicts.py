@@ -292,6 +292,10 @@ CONFLICTS: dict[int, tuple[str, str]] = {
         "rule trace-freezes-offload trace-freezes-cache trace-freezes-casting",
     ),
     91: ("a traced transformer without its cache context", "unavailable compile=jit-trace"),
+    92: (
+        "context parallelism and a backend that cannot",
+        "outside no lever spreads one model over several cards",
+    ),
     93: (
         "layerwise casting and a later cast",
         "construction test_the_weights_stay_in_8_bits_when_the_pipeline_is_placed_and_runs",

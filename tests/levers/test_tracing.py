@@ -74,10 +74,11 @@ def test_a_trace_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
 
 def test_other_settings_have_another_trace(tmp_path: Path) -> None:
     traced(folder=tmp_path)
-    sliced = loaded("sd15", SMALL)
-    sliced.prepared = tmp_path
-    load_levers()["attention-slicing"].apply(sliced, "max")
-    lever.apply(sliced, "jit-trace")
+    for choice in ("auto", "max"):
+        sliced = loaded("sd15", SMALL)
+        sliced.prepared = tmp_path
+        load_levers()["attention-slicing"].apply(sliced, choice)
+        lever.apply(sliced, "jit-trace")
     larger = loaded("sd15", SMALL.but(height=128))
     larger.prepared = tmp_path
     lever.apply(larger, "jit-trace")
@@ -85,7 +86,7 @@ def test_other_settings_have_another_trace(tmp_path: Path) -> None:
     another.prepared = tmp_path
     another.model = another.model.but(revision="another")
     lever.apply(another, "jit-trace")
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_a_trace_replays_without_the_hooks_that_were_there() -> None:

@@ -37,6 +37,7 @@ WITHOUT_BUDGET = [
     (MemoryError(), Status.OUT_OF_RAM),
     (RuntimeError(ALLOCATOR), Status.OUT_OF_RAM),
     (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), Status.OUT_OF_RAM),
+    (RuntimeError("std::bad_alloc"), Status.OUT_OF_RAM),
     (OSError(errno.ENOMEM, "Cannot allocate memory"), Status.OUT_OF_RAM),
     (GaveUp("a generation took more than 1 s"), Status.TOO_SLOW),
     (OSError(errno.ENOSPC, "No space left on device"), Status.DISK_FULL),

@@ -1,4 +1,4 @@
-"""Levers whose choices need a file that the user gives: without one, all they have is the baseline.
+"""Levers whose choices need a file that the user gives: without one there is the baseline.
 
 With one: ``tests/levers/test_checkpoint.py`` and ``tests/levers/test_vae_model.py``.
 """

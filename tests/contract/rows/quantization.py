@@ -15,7 +15,7 @@ _ENCODER = f"{_ANY} bnb-nf4 bnb-fp4 bnb-int8"
 
 
 def _most(id: str) -> float:
-    """Thrice what was seen: 0.0013 with 8-bit integers, 0.004 with 8-bit floats, 0.010 with four."""
+    """Thrice what was seen: 0.0013 in 8-bit integers, 0.004 in 8-bit floats, 0.010 in four."""
     if "int8" in id:
         return 0.004
     return 0.012 if "fp8" in id else 0.03
