@@ -16,6 +16,8 @@ _ENVIRONMENT = {
     "NO_COLOR": "1",
     "COLUMNS": "100",
     "PYTHONWARNINGS": "ignore",
+    # It would compile what unpacks its weights: half a minute, for pictures that are the same.
+    "SDNQ_USE_TORCH_COMPILE": "0",
 }
 
 

@@ -133,7 +133,6 @@ RULES: Sequence[Rule] = (
         "disk-quantized",
         "quantize-denoiser=bnb-*|quanto-*|torchao-*",
         "offload=group-disk",
-        devices=GPUS,
         reason="the files on the disk do not hold what is packed inside and beside the weights",
         cite="huggingface/diffusers#13721, diffusers 0.42.1 group_offloading; B17",
     ),

@@ -59,15 +59,16 @@ _as_loaded: WeakKeyDictionary[Any, Mapping[str, object]] = WeakKeyDictionary()
 def restore(target: Target, name: str) -> Any:
     """The component as an earlier trial of the study kept it, or ``None``."""
     folder = _folder(target, name)
-    if folder is None or not _is_complete(folder, _key(target, name)):
+    if folder is None or not folder.exists():
         return None
     try:
-        return load_component(target, name, folder)
+        if _is_complete(folder, _key(target, name)):
+            return load_component(target, name, folder)
     except Exception:
-        # Whatever is wrong with it, quantizing once more is not.
         traceback.print_exc()
-        shutil.rmtree(folder, ignore_errors=True)
-        return None
+    # Whatever is wrong with it, quantizing once more is not.
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
 
 
 def load_component(target: Target, name: str, folder: Path, **arguments: Any) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from autotune.levers import offered_choices
 from autotune.levers.rule import Rule
@@ -16,6 +18,8 @@ from autotune.records import Effort, Model, Status, TrialSpec, Workload
 from tests.contract.rows import ROWS
 from tests.trial.bench import CPU, fitted, tiny_model
 
+#: ``tox -e pairs``: everything, where the normal run takes a sample.
+ALL = os.environ.get("AUTOTUNE_PAIRS") == "all"
 #: A transformer, a UNet and a video model.
 PIPELINES = ("flux", "sd15", "wan")
 #: Large enough for tiles of a half, two pictures to slice, enough steps for a cache to pay.
@@ -57,6 +61,11 @@ class Pair:
         return any(lever.startswith("compile") for lever, _ in (self.first, self.second))
 
 
+def prepared_folder() -> Path:
+    """What all trials of a test session share: quantized weights, traces, compiled kernels."""
+    return Path(os.environ["AUTOTUNE_CACHE"]) / "prepared"
+
+
 def forbidden(pipeline: str, candidate: Mapping[str, str]) -> Rule | None:
     """The first row of the table that forbids the candidate on this CPU."""
     return broken_rule(
@@ -79,7 +88,11 @@ def baseline(pipeline: str) -> Mapping[str, str]:
 @cache
 def runnable(pipeline: str) -> tuple[tuple[str, str], ...]:
     """Each choice off its baseline that is available, or that a CPU runs when forced to."""
-    forced = {(row.lever, choice) for row in ROWS for choice in row.forced.split()}
+    forced = {
+        (row.lever, choice)
+        for row in ROWS
+        for choice in str(row.forced.get(pipeline, "")).split()
+    }
     return tuple(
         (choice.lever, choice.id)
         for choice in _offered(pipeline)

@@ -6,7 +6,6 @@ The normal run takes a sample; ``tox -e pairs`` walks them all (AUTOTUNE_PAIRS=a
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +15,14 @@ import pytest
 from autotune.engine.local import LocalEngine
 from autotune.records import Outcome, Status, Teaches
 from tests.contract.pairs import (
+    ALL,
     FAILS,
     PIPELINES,
     Pair,
     baseline,
     forbidden,
     pairs,
+    prepared_folder,
     runnable,
     spec_of,
 )
@@ -29,25 +30,18 @@ from tests.engine.driving import local_engine, run
 
 pytestmark = pytest.mark.trials
 
-ALL = os.environ.get("AUTOTUNE_PAIRS") == "all"
 #: Their harm shows at full size only: large numbers overflow, small ones do not.
 _FULL_SIZE = ("flux-fp16",)
-#: Per pipeline in the normal run: quick ones, and ones that compile.
-_QUICK, _COMPILING = 14, 2
+#: Per pipeline in the normal run: quick ones, and ones that compile (a minute each: the seeds do).
+_QUICK, _COMPILING = 8, 0
 #: Random candidates of several levers, per pipeline.
-_RANDOM = 40 if ALL else 6
+_RANDOM = 40 if ALL else 4
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
     with local_engine(tmp_path_factory.mktemp("pairs"), "pairs", cold=False) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What trials of one study share: quantized weights, compiled kernels."""
-    return tmp_path_factory.mktemp("prepared")
 
 
 def chosen(pipeline: str) -> list[Pair]:
@@ -68,10 +62,10 @@ def chosen(pipeline: str) -> list[Pair]:
 @pytest.mark.timeout(0 if ALL else 900)
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_a_pair_runs_exactly_if_no_rule_forbids_it(
-    pipeline: str, engine: LocalEngine, prepared: Path, tmp_path: Path, subtests: pytest.Subtests
+    pipeline: str, engine: LocalEngine, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     for number, pair in enumerate(chosen(pipeline)):
-        spec = spec_of(pipeline, pair.candidate, "pair", prepared=str(prepared / pipeline))
+        spec = spec_of(pipeline, pair.candidate, "pair", prepared=str(prepared_folder()))
         _, outcome = run(engine, spec, tmp_path / str(number))
         rule = pair.rule
         with subtests.test(str(pair)):
@@ -97,10 +91,10 @@ def candidates(pipeline: str) -> list[dict[str, str]]:
 @pytest.mark.timeout(0 if ALL else 600)
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_a_random_legal_candidate_runs_or_fails_by_name(
-    pipeline: str, engine: LocalEngine, prepared: Path, tmp_path: Path
+    pipeline: str, engine: LocalEngine, tmp_path: Path
 ) -> None:
     for number, candidate in enumerate(candidates(pipeline)):
-        spec = spec_of(pipeline, candidate, "random", prepared=str(prepared / pipeline))
+        spec = spec_of(pipeline, candidate, "random", prepared=str(prepared_folder()))
         _, outcome = run(engine, spec, tmp_path / str(number))
         assert outcome.status.teaches is not Teaches.BUG, f"{candidate}: {_told(outcome)}"
         assert outcome.status.teaches is not Teaches.ENVIRONMENT, f"{candidate}: {_told(outcome)}"

@@ -40,7 +40,7 @@ def _nothing_survives(request: pytest.FixtureRequest, engine: LocalEngine) -> ob
     ("fault", "status", "stage", "message"),
     [
         ("segfault", Status.CRASHED, "load", "ended by signal 11"),
-        ("segfault-in-warmup", Status.CRASHED, "warmup", "ended by signal 11"),
+        ("segfault-in-warmup", Status.CRASHED, "denoise", "ended by signal 11"),
         ("segfault-in-sample", Status.CRASHED, "sample", "ended by signal 11"),
         ("abort", Status.CRASHED, "load", "ended by signal 6"),
         ("exit", Status.PROTOCOL_ERROR, "load", "exit status 0 without an outcome"),

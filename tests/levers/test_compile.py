@@ -192,6 +192,7 @@ def test_what_is_compiled_is_kept_with_the_study_whatever_its_folder_is_called(
 
     own = str(tmp_path / "own")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", own)
+    monkeypatch.setattr(compiler.tempfile, "gettempdir", lambda: str(tmp_path))
     lever.apply(target_of(torch.nn.Linear(1, 1)), "full")
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == own
     for name in ("plain", 'Ann\'s "study" $(x)'):

@@ -240,6 +240,17 @@ def test_staging_that_moved_nothing_in_a_generation_is_not_engaged() -> None:
     assert not proof(target, "offload", "staged").engaged
 
 
+def test_two_components_on_the_device_at_once_are_not_staged() -> None:
+    import torch
+
+    target = built("flux", offload="staged")
+    observed(target, offload="staged")
+    target.denoiser._hf_hook.arrive(torch.device("cpu"))
+    found = proof(target, "offload", "staged")
+    assert not found.engaged
+    assert found.detail.startswith("on the device: vae, transformer;")
+
+
 def test_a_component_left_elsewhere_is_seen() -> None:
     import torch
 

@@ -244,6 +244,21 @@ def test_encoders_come_back_as_long_as_they_were_not_dropped() -> None:
             text_encoders.apply(target, choice)
 
 
+def test_encoders_that_are_to_be_dropped_are_not_held_by_who_watches() -> None:
+    target = built("flux")
+    watched = text_encoders.watched(target, "device")
+    assert set(watched) == {"text-encoders.text_encoder", "text-encoders.text_encoder_2"}
+    assert text_encoders.watched(target, "host") == watched
+    assert text_encoders.watched(target, "precomputed") == {}
+
+
+def test_a_pipeline_without_encoders_is_not_one_with_them_on_the_device() -> None:
+    target = built("sd15", text_encoders="precomputed")
+    observed(target)
+    del target.pipe.encode_prompt
+    assert not proof(target, "text-encoders", "device").engaged
+
+
 def test_precomputed_is_not_engaged_where_the_encoders_are_still_used() -> None:
     target = built("sd15", GUIDED, text_encoders="precomputed")
     assert not proof(target, "text-encoders", "precomputed").engaged
@@ -298,5 +313,7 @@ def test_a_memo_takes_the_pipelines_own_arguments_however_they_are_given() -> No
         do_classifier_free_guidance=False,
     )
     assert memo.answered == 1
+    memo(PROMPTS[0], device, 1, False, negative_prompt=None)  # as it is if nothing is said
+    assert memo.answered == 2
     assert bool((by_position[0] == by_name[0]).all())
     assert list(memo.known) == list(PROMPTS)

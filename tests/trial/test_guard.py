@@ -162,7 +162,7 @@ def test_the_budget_does_not_reach_the_compiler_and_stays_where_it_is(
     found = subprocess.run(
         [sys.executable, "-c", COMPILE, str(folder)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "CXX": "g++"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "CXX": "g++", "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         check=True,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from autotune.levers.base import Target
-from autotune.records import Outcome, Status, TrialSpec
+from autotune.records import Model, Outcome, Status, TrialSpec
 from autotune.trial import generate, output, prepared, run
 from autotune.trial.wire import OUTCOME, SPEC, write_record
 from tests.trial.bench import CPU, SMALL, fitted, tiny_model, trial_spec
@@ -69,8 +69,9 @@ class Scene(NamedTuple):
 
     folder: Path
 
-    def load(self, model: str = "flux", **choices: str) -> Target:
-        target = Target(model=tiny_model(model), device=CPU, workload=SMALL, prepared=self.folder)
+    def load(self, model: Model | str = "flux", **choices: str) -> Target:
+        record = tiny_model(model) if isinstance(model, str) else model
+        target = Target(model=record, device=CPU, workload=SMALL, prepared=self.folder)
         named = {name.replace("_", "-"): choice for name, choice in choices.items()}
         generate.build_pipeline(target, {"dtype": "bf16"} | named)
         return target
@@ -120,6 +121,27 @@ def test_what_is_kept_is_equal_bit_for_bit(
     assert is_from(scene, getattr(second.pipe, component))
     traces = [prepared._trace(getattr(one.pipe, component)) for one in (first, second)]
     assert traces[0] == traces[1]
+    assert bool((scene.output(second) == before).all())
+
+
+def test_an_encoder_that_sdnq_has_packed_comes_back_the_same(scene: Scene, tmp_path: Path) -> None:
+    """SDNQ writes into its configuration what it leaves alone, and its key must not change."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    folder = Path(shutil.copytree(tiny_model("flux").folder, tmp_path / "wide"))
+    shutil.rmtree(folder / "text_encoder_2")
+    config = transformers.T5Config(
+        vocab_size=64, d_model=32, d_kv=16, d_ff=1024, num_layers=1, num_heads=2
+    )
+    transformers.T5EncoderModel(config).save_pretrained(folder / "text_encoder_2")
+    wide = tiny_model("flux").but(folder=str(folder))
+    first = scene.load(wide, quantize_text_encoder="sdnq-int8")
+    before = scene.output(first)
+    prepared.keep(first)
+    second = scene.load(wide, quantize_text_encoder="sdnq-int8")
+    assert is_from(scene, second.pipe.text_encoder_2)
     assert bool((scene.output(second) == before).all())
 
 
@@ -194,6 +216,17 @@ def test_a_damaged_copy_is_quantized_again(scene: Scene, damage: Callable[[Path]
     second = scene.load(quantize_denoiser="torchao-int8wo")
     assert not is_from(scene, second.denoiser)
     assert bool((scene.output(second) == before).all())
+    prepared.keep(second)
+    assert is_from(scene, scene.load(quantize_denoiser="torchao-int8wo").denoiser)
+
+
+def test_what_a_lever_loaded_itself_is_taken_before_what_is_kept(scene: Scene) -> None:
+    prepared.keep(scene.load(quantize_denoiser="torchao-int8wo"))
+    own = scene.load().denoiser
+    target = Target(model=tiny_model("flux"), device=CPU, workload=SMALL, prepared=scene.folder)
+    target.load_arguments["transformer"] = own
+    generate.build_pipeline(target, {"dtype": "bf16", "quantize-denoiser": "torchao-int8wo"})
+    assert target.denoiser is own
 
 
 def test_on_a_full_disk_nothing_is_kept(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ ROWS = (
         lever="quantize-denoiser",
         released=_IDS,
         baseline="none",
-        accepts={"flux": _ANY, "sd15": _ANY},
+        accepts={"flux": _ANY},
         changes=_CHANGES,
     ),
     Row(
@@ -42,14 +42,14 @@ ROWS = (
         lever="quantize-other-encoders",
         released=_IDS,
         baseline="none",
-        accepts={"flux": _ENCODER, "wan": "none"},
+        accepts={"flux": _ENCODER},
         changes=_CHANGES,
     ),
     Row(
         lever="quantize-vae",
         released=_IDS,
         baseline="none",
-        accepts={"sd15": _ANY, "wan": "none"},
+        accepts={"sd15": _ANY},
         changes=_CHANGES,
     ),
 )
