@@ -69,8 +69,13 @@ def prepared_folder() -> Path:
 def forbidden(pipeline: str, candidate: Mapping[str, str]) -> Rule | None:
     """The first row of the table that forbids the candidate on this CPU."""
     return broken_rule(
-        candidate, device="cpu", family=model_of(pipeline).family, software=probe_software()
+        candidate, device="cpu", family=model_of(pipeline).family, software=_software()
     )
+
+
+@cache
+def _software() -> Mapping[str, str]:
+    return probe_software()
 
 
 @cache
@@ -89,9 +94,7 @@ def baseline(pipeline: str) -> Mapping[str, str]:
 def runnable(pipeline: str) -> tuple[tuple[str, str], ...]:
     """Each choice off its baseline that is available, or that a CPU runs when forced to."""
     forced = {
-        (row.lever, choice)
-        for row in ROWS
-        for choice in str(row.forced.get(pipeline, "")).split()
+        (row.lever, choice) for row in ROWS for choice in str(row.forced.get(pipeline, "")).split()
     }
     return tuple(
         (choice.lever, choice.id)
