@@ -28,7 +28,7 @@ class Rule:
     """One combination that does not work, and why.
 
     It forbids every candidate that matches all ``choices``, on the devices and families it names
-    (all, if it names none), while the package stands in the version range. ``cite`` is where the
+    (all, if it names none; never ``besides``), while the package stands in the version range. ``cite`` is where the
     behaviour was seen.
     """
 
@@ -37,6 +37,7 @@ class Rule:
     reason: str
     cite: str
     families: frozenset[str] = frozenset()
+    besides: frozenset[str] = frozenset()
     devices: frozenset[DeviceKind] = frozenset()
     package: str | None = None
     versions: str = ""
@@ -53,6 +54,7 @@ class Rule:
         return (
             all(pattern.matches(candidate.get(lever)) for lever, pattern in self.choices.items())
             and (not self.families or family in self.families)
+            and family not in self.besides
             and (not self.devices or device in self.devices)
             and self._in_range(software)
         )
@@ -71,6 +73,7 @@ def make_rule(
     reason: str,
     cite: str,
     families: str = "",
+    besides: str = "",
     devices: tuple[DeviceKind, ...] = (),
     package: str = "",
 ) -> Rule:
@@ -83,6 +86,7 @@ def make_rule(
         reason: Why, for people.
         cite: Where it was seen.
         families: Names between spaces; none means all.
+        besides: Families that it does not hold for.
         devices: Kinds of device; none means all.
         package: The package and the versions that behave so: ``torchao<0.20``.
     """
@@ -99,6 +103,7 @@ def make_rule(
         reason=reason,
         cite=cite,
         families=frozenset(families.split()),
+        besides=frozenset(besides.split()),
         devices=frozenset(devices),
         package=needed.name if needed else None,
         versions=str(needed.specifier) if needed else "",

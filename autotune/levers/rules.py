@@ -138,9 +138,17 @@ RULES: Sequence[Rule] = (
     ),
     make_rule(
         "fuse-quantized",
-        "quantize-denoiser=!none|quanto-*",
+        "quantize-denoiser=!none|quanto-*|torchao-fp8*",
         "fuse-qkv=on",
         reason="packed weights cannot be joined to one matrix",
+        cite="diffusers 0.42.1 attention_processor (fuse_projections); B33",
+    ),
+    make_rule(
+        "fuse-fp8",
+        "quantize-denoiser=torchao-fp8*",
+        "fuse-qkv=on",
+        besides="wan",
+        reason="packed 8-bit floats cannot be joined to one matrix",
         cite="diffusers 0.42.1 attention_processor (fuse_projections); B33",
     ),
     make_rule(

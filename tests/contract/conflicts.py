@@ -121,7 +121,7 @@ CONFLICTS: dict[int, tuple[str, str]] = {
         "torchao, model offload and compile",
         "rule quantize-denoiser-torchao-moves-compiled quantize-vae-torchao-moves-compiled",
     ),
-    33: ("fused projections of quantized weights", "rule fuse-quantized"),
+    33: ("fused projections of quantized weights", "rule fuse-quantized fuse-fp8"),
     34: ("layerwise casting and quanto", "rule layerwise-quantized"),
     35: ("layerwise casting and other quantizers", "rule layerwise-quantized"),
     36: (
