@@ -125,7 +125,7 @@ def spec_of(
         device=CPU,
         effort=ONCE,
         budget_bytes=None,
-        deadline_s=240.0,
+        deadline_s=800.0,
         threads=1,
     )
     return spec.but(**changes)

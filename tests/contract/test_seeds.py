@@ -99,13 +99,13 @@ def test_bitsandbytes_4_bit_through_a_pipeline_config(tries: Tries, pipeline: st
     assert "bitsandbytes nf4" in outcome.engaged["quantize-text-encoder"].detail
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("pipeline", ["flux", "wan"] if ALL else ["flux"])
 def test_compile_after_quantization(tries: Tries, pipeline: str) -> None:
     tries(pipeline, compile="regional", quantize_denoiser="torchao-int8wo")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("pipeline", ["flux", "wan"] if ALL else ["wan"])
 def test_compile_and_quantization_and_offload(tries: Tries, pipeline: str) -> None:
     tries(

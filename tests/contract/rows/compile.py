@@ -24,7 +24,7 @@ ROWS = (
         run={
             # The last two are not available, and must be noticed when they are set all the same.
             "flux": "none regional full full-reduce-overhead jit-trace",
-            "wan": "none regional full",
+            "wan": "none regional",
             "sd3": "none regional",
             "sd15": "none jit-trace",
         },
