@@ -28,8 +28,8 @@ class Rule:
     """One combination that does not work, and why.
 
     It forbids every candidate that matches all ``choices``, on the devices and families it names
-    (all, if it names none; never ``besides``), while the package stands in the version range. ``cite`` is where the
-    behaviour was seen.
+    (all, if it names none; never ``besides``), while the package stands in the version range.
+    ``cite`` is where the behaviour was seen.
     """
 
     id: str

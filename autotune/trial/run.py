@@ -111,9 +111,9 @@ class _Trial:
             torch.set_num_threads(spec.threads)
         synchronize = clock.synchronizer(spec.device)
         self.meter = make_meter(spec.device)
-        if spec.prepared and not is_accelerator(spec.device):
-            free_compiler(Path(spec.prepared))
         if spec.budget_bytes is not None:
+            if spec.prepared and not is_accelerator(spec.device):
+                free_compiler(Path(spec.prepared))
             enforce_budget(spec.device, spec.budget_bytes, torch.get_num_threads())
         self.progress.say("load")
         target = self.target = Target(
