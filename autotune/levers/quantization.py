@@ -131,6 +131,11 @@ def shrink(
     return {name: min(size, least.get(name, size)) for name, size in resident.items()}
 
 
+def unpacking_s(choice: str) -> float:
+    """Seconds that building or compiling what unpacks the weights adds to the first call."""
+    return QUANTIZERS[choice].start_up_s if choice in QUANTIZERS else 0.0
+
+
 def is_stored_quantized(model: Model, component: str) -> bool:
     """Whether the component's own configuration says that its weights are quantized."""
     if not model.folder:

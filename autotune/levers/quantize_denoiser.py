@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from autotune.levers.base import ModelView, Target
-from autotune.levers.quantization import offer, prove, quantize, shrink
-from autotune.levers.quantizers import QUANTIZERS
+from autotune.levers.quantization import offer, prove, quantize, shrink, unpacking_s
 from autotune.records import Choice, Device, Evidence, Model, Stage
 
 name = "quantize-denoiser"
 what = "number format of the denoiser's weights"
 stage = Stage.LOAD
+start_up_s = unpacking_s
 
 
 def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
@@ -28,11 +28,6 @@ def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
         library="diffusers",
         missing="the pipeline has no denoiser",
     )
-
-
-def start_up_s(choice: str) -> float:
-    """Some build or compile what unpacks their weights when they first need it."""
-    return QUANTIZERS[choice].start_up_s if choice in QUANTIZERS else 0.0
 
 
 def apply(target: Target, choice: str) -> None:
