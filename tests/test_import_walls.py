@@ -130,43 +130,52 @@ def test_a_layer_does_not_reach_what_it_must_not_through_others(layer: str) -> N
             assert not banned, f"{module} reaches {reached}:\n{path}"
 
 
-def test_a_lever_knows_records_errors_and_the_protocol_and_no_sibling() -> None:
+LEVERS = "autotune.levers"
+MECHANISMS = "autotune.levers.mechanisms"
+#: What the folder of the levers holds beside them: the protocol, and the table of rules.
+_BESIDE_LEVERS = {LEVERS, f"{LEVERS}.base", f"{LEVERS}.rule", f"{LEVERS}.rules"}
+
+
+def _levers() -> set[str]:
     from autotune.levers import BUILT_IN
 
-    own = {f"autotune.levers.{name}" for name in BUILT_IN}
-    inside = {module for module in modules() if is_within(module, "autotune.levers")}
-    assert own <= inside
-    # Mechanisms that more than one lever uses, or that would bury one, lie beside the levers.
-    parts = inside - own - {"autotune.levers", "autotune.levers.rule", "autotune.levers.rules"}
-    allowed = parts | {"autotune.records", "autotune.errors"}
+    return {f"{LEVERS}.{name}" for name in BUILT_IN}
+
+
+def _mechanisms() -> set[str]:
+    return {module for module in modules() if is_within(module, MECHANISMS)}
+
+
+def test_among_the_levers_lies_nothing_else() -> None:
+    inside = {module for module in modules() if is_within(module, LEVERS)}
+    assert inside == _levers() | _mechanisms() | _BESIDE_LEVERS
+
+
+def test_a_lever_knows_records_errors_and_the_protocol_and_no_sibling() -> None:
+    allowed = _mechanisms() | {"autotune.records", "autotune.errors", f"{LEVERS}.base"}
     allowed |= {"autotune.files", "autotune.strict_json"}  # a component's configuration is read
     _refuse(
         [
             one
-            for module in own | parts
+            for module in _levers() | _mechanisms()
             for one in imports_of(module)
             if is_within(one.module, "autotune")
             and one.module not in allowed
             and one.module.rpartition(".")[0] not in allowed
-            and one.module != "autotune.levers"
         ]
     )
 
 
-def test_every_part_among_the_levers_is_used_by_a_lever() -> None:
-    from autotune.levers import BUILT_IN
-
-    inside = {module for module in modules() if is_within(module, "autotune.levers")}
+def test_every_mechanism_is_used_by_a_lever() -> None:
     reached: set[str] = set()
-    left = [f"autotune.levers.{name}" for name in BUILT_IN]
+    left = list(_levers())
     while left:
         module = left.pop()
-        if module in inside and module not in reached:
+        if module not in reached:
             reached.add(module)
-            left += [one.module for one in imports_of(module)]
-            left += [one.module.rpartition(".")[0] for one in imports_of(module)]
-    ends = {"autotune.levers", "autotune.levers.rule", "autotune.levers.rules"}
-    assert inside - reached - ends == set()
+            left += [one.module for one in imports_of(module) if is_within(one.module, LEVERS)]
+    used = reached | {module.rpartition(".")[0] for module in reached}
+    assert _mechanisms() - used == set()
 
 
 def test_of_the_trial_an_engine_knows_only_the_wire() -> None:

@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from autotune.levers.attention_backends import (
+from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.mechanisms.attention_backends import (
     BACKENDS,
     Backend,
     device_problem,
     hub_kernels_problem,
 )
-from autotune.levers.attention_smoke import smoke_problem
-from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.mechanisms.attention_smoke import smoke_problem
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "attention"

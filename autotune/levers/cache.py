@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.levers.cache_limits import problem
-from autotune.levers.cache_parts import any_hooks, hooked
-from autotune.levers.cache_switch import switch_off, switch_on
+from autotune.levers.mechanisms.cache_limits import problem
+from autotune.levers.mechanisms.cache_parts import any_hooks, hooked
+from autotune.levers.mechanisms.cache_switch import switch_off, switch_on
 from autotune.records import Choice, Device, Evidence, Fidelity, Stage
 
 name = "cache"

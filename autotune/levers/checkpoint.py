@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.levers.capability import compute_capability
+from autotune.levers.mechanisms.capability import compute_capability
 from autotune.records import Choice, Device, Evidence, Fidelity, Given, Model, Stage
 
 name = "checkpoint"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.levers.compiler import (
+from autotune.levers.mechanisms.compiler import (
     compiled_parts,
     compiler_setting,
     graphs_ran,
@@ -20,7 +20,7 @@ from autotune.levers.compiler import (
     prepare_compiler,
     recorded_graphs,
 )
-from autotune.levers.tracing import (
+from autotune.levers.mechanisms.tracing import (
     TRACE_START_UP_S,
     is_traced,
     trace,

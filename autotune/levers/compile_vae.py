@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.levers.compiler import (
+from autotune.levers.mechanisms.compiler import (
     graphs_ran,
     is_compiled,
     missing_compiler,

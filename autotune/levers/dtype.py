@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.levers.capability import AMPERE, older_than
+from autotune.levers.mechanisms.capability import AMPERE, older_than
 from autotune.records import Choice, Device, Evidence, Fidelity, Model, Stage
 
 name = "dtype"

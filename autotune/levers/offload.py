@@ -12,9 +12,16 @@ from typing import Any
 
 from autotune.errors import BadInput
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.levers.residency import Room, blocks_of, kept_blocks, modules_of, offloaded, places
-from autotune.levers.streaming import GROUPS, SHARES, evidence, fails_by_layer, stream
-from autotune.levers.torch_names import is_accelerator, torch_device
+from autotune.levers.mechanisms.residency import (
+    Room,
+    blocks_of,
+    kept_blocks,
+    modules_of,
+    offloaded,
+    places,
+)
+from autotune.levers.mechanisms.streaming import GROUPS, SHARES, evidence, fails_by_layer, stream
+from autotune.levers.mechanisms.torch_names import is_accelerator, torch_device
 from autotune.records import Choice, Device, Evidence, Model, Stage
 
 name = "offload"

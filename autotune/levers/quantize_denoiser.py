@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from autotune.levers.base import ModelView, Target
-from autotune.levers.quantization import offer, prove, quantize, shrink, unpacking_s
+from autotune.levers.mechanisms.quantization import offer, prove, quantize, shrink, unpacking_s
 from autotune.records import Choice, Device, Evidence, Model, Stage
 
 name = "quantize-denoiser"

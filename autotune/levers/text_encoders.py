@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.levers.encoders import Gone, Memo, OnHost, replace
-from autotune.levers.torch_names import is_accelerator, torch_device
+from autotune.levers.mechanisms.encoders import Gone, Memo, OnHost, replace
+from autotune.levers.mechanisms.torch_names import is_accelerator, torch_device
 from autotune.records import Choice, Device, Evidence, Model, Stage
 
 name = "text-encoders"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from autotune.levers.base import Seen, Target
-from autotune.levers.torch_names import is_accelerator, torch_module
+from autotune.levers.mechanisms.torch_names import is_accelerator, torch_module
 from autotune.records import Device
 from autotune.trial.memory import Meter
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from autotune.levers import load_levers
 from autotune.levers.base import Target
-from autotune.levers.torch_names import torch_device
+from autotune.levers.mechanisms.torch_names import torch_device
 from autotune.records import Evidence, Stage, Workload
 from autotune.trial.prepared import remember
 from autotune.trial.quantized import quantization_arguments

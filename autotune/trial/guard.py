@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from autotune.files import write_atomic
-from autotune.levers.compiler import plain_folder
-from autotune.levers.torch_names import is_accelerator, torch_module
+from autotune.levers.mechanisms.compiler import plain_folder
+from autotune.levers.mechanisms.torch_names import is_accelerator, torch_module
 from autotune.records import Device, DeviceKind, Status
 from autotune.trial.memory import status_bytes
 

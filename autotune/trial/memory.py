@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from autotune.levers.torch_names import is_accelerator, torch_index, torch_module
+from autotune.levers.mechanisms.torch_names import is_accelerator, torch_index, torch_module
 from autotune.records import Device, Memory
 
 _STATUS = Path("/proc/self/status")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.levers.base import Target
-from autotune.levers.torch_names import is_accelerator, torch_device
+from autotune.levers.mechanisms.torch_names import is_accelerator, torch_device
 from autotune.trial.prepared import PACKED_ON_DEVICE, load_component, number_format, restore
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from autotune import levers
 from autotune.levers.base import Target
-from autotune.levers.torch_names import is_accelerator
+from autotune.levers.mechanisms.torch_names import is_accelerator
 from autotune.records import Health, Outcome, Status, TrialSpec
 from autotune.trial import clock, generate, output, prepared
 from autotune.trial.guard import (

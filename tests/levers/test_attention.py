@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import autotune.levers.attention as attention
-from autotune.levers.attention_backends import ALLOW_HUB_KERNELS, BACKENDS, Backend
-from autotune.levers.attention_smoke import smoke_problem
+from autotune.levers.mechanisms.attention_backends import ALLOW_HUB_KERNELS, BACKENDS, Backend
+from autotune.levers.mechanisms.attention_smoke import smoke_problem
 from autotune.levers.rules import RULES
 from autotune.records import Device, DeviceKind
 from tests.levers.views import View, loaded, reasons, view_of
@@ -122,7 +122,7 @@ def test_what_torch_and_a_required_package_bring_is_offered_on_a_card(id: str) -
 
 
 def test_a_missing_or_old_package_is_named_with_the_version_that_would_do() -> None:
-    from autotune.levers.attention_backends import device_problem
+    from autotune.levers.mechanisms.attention_backends import device_problem
 
     def problem(requirement: str) -> str | None:
         return device_problem(Backend(value="", what="", devices=None, needs=(requirement,)), CPU)

@@ -11,8 +11,8 @@ import pytest
 
 import autotune.levers.cache as cache
 from autotune.levers.base import Seen, Target
-from autotune.levers.cache_parts import AXES, TECHNIQUES, attention_names, hooked
-from autotune.levers.cache_switch import _TIMESTEP_HOOK
+from autotune.levers.mechanisms.cache_parts import AXES, TECHNIQUES, attention_names, hooked
+from autotune.levers.mechanisms.cache_switch import _TIMESTEP_HOOK
 from autotune.levers.rules import broken_rule
 from autotune.records import Evidence
 from autotune.trial import clock, generate

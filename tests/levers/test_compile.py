@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from autotune.levers import compile as lever
-from autotune.levers import compile_vae, compiler, load_levers, start_up_s
+from autotune.levers import compile_vae, load_levers, start_up_s
 from autotune.levers.base import Seen, Target
+from autotune.levers.mechanisms import compiler
 from autotune.records import Stage
 from tests.levers.built import built, card, observed, proof, reasons
 from tests.levers.views import View, loaded

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from autotune.errors import BadInput
-from autotune.levers import offload, streaming
-from autotune.levers.residency import blocks_of, group_hooks, kept_blocks, modules_of
+from autotune.levers import offload
+from autotune.levers.mechanisms import streaming
+from autotune.levers.mechanisms.residency import blocks_of, group_hooks, kept_blocks, modules_of
 from autotune.records import Component
 from tests.levers.built import built, card, observed, proof, reasons
 from tests.levers.views import View, view_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autotune.levers.passes import (
+from autotune.levers.mechanisms.passes import (
     Passes,
     knows_its_timestep,
     opens_cache_context,

@@ -13,8 +13,8 @@ import pytest
 
 from autotune.levers import load_levers
 from autotune.levers.base import Target
-from autotune.levers.quantizers import QUANTIZERS
-from autotune.levers.quanto_unpacking import unpack
+from autotune.levers.mechanisms.quantizers import QUANTIZERS
+from autotune.levers.mechanisms.quanto_unpacking import unpack
 from autotune.models.structure import Structure
 from autotune.records import Evidence, Model
 from autotune.trial import generate, output
@@ -259,7 +259,7 @@ def test_four_bits_come_out_of_their_bytes_without_a_compiler() -> None:
     import torch
     from optimum.quanto.tensor.packed import PackedTensor
 
-    from autotune.levers.quanto_unpacking import unpack_without_extension
+    from autotune.levers.mechanisms.quanto_unpacking import unpack_without_extension
 
     unpack_without_extension()
     for bits in (4, 2):

@@ -12,7 +12,7 @@ import pytest
 
 from autotune.levers import load_levers, quantizer_limits
 from autotune.levers.base import Target
-from autotune.levers.quantizers import QUANTIZERS
+from autotune.levers.mechanisms.quantizers import QUANTIZERS
 from autotune.models.structure import Structure
 from autotune.records import Device
 from tests.trial.bench import CPU, SMALL, tiny_model
@@ -239,7 +239,7 @@ def test_the_tensors_of_a_gpu_have_the_marks_they_are_known_by() -> None:
     from torchao.quantization import Float8Tensor, Int4TilePackedTo4dTensor, PerRow, PerTensor
     from torchao.quantization.quantize_.workflows import QuantizeTensorToFloat8Kwargs
 
-    from autotune.levers.converted import label
+    from autotune.levers.mechanisms.converted import label
 
     assert QUANTIZERS["torchao-int4wo"].mark == f"torchao {Int4TilePackedTo4dTensor.__name__}"
     for id, granularity in (("torchao-fp8dq", PerRow()), ("torchao-fp8dq-tensor", PerTensor())):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from autotune.levers.residency import (
+from autotune.levers.mechanisms.residency import (
     Guest,
     Room,
     blocks_of,
@@ -289,7 +289,7 @@ def test_a_folder_goes_with_its_owner(tmp_path: Path) -> None:
 
 _HOLDS_A_FOLDER = """
 import sys, time, pathlib
-from autotune.levers.residency import disk_folder
+from autotune.levers.mechanisms.residency import disk_folder
 owner = pathlib.PurePath
 folder = disk_folder(owner, pathlib.Path(sys.argv[1]))
 (folder / "weights").write_bytes(b"x")

@@ -10,8 +10,8 @@ import pytest
 
 from autotune.errors import BadInput
 from autotune.levers import text_encoders
-from autotune.levers.encoders import Gone, Memo, OnHost
-from autotune.levers.residency import group_hooks, offloaded
+from autotune.levers.mechanisms.encoders import Gone, Memo, OnHost
+from autotune.levers.mechanisms.residency import group_hooks, offloaded
 from autotune.records import Component
 from autotune.trial import generate, output
 from autotune.trial.run import run_trial

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.levers.compiler import plain_folder
+from autotune.levers.mechanisms.compiler import plain_folder
 from autotune.records import Effort, Outcome, Status
 from autotune.trial.wire import SPEC, read_outcome, write_record
 from tests.engine.driving import trial_processes

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from autotune.levers.quantizers import QUANTIZERS
+from autotune.levers.mechanisms.quantizers import QUANTIZERS
 from autotune.trial.weights import plain_tensors, stored_bytes
 
 pytestmark = pytest.mark.trials

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from autotune.levers.torch_names import torch_device
+from autotune.levers.mechanisms.torch_names import torch_device
 from autotune.records import Device
 
 #: Enough for whole tiles of every kernel, too little to notice.

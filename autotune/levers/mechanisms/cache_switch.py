@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from autotune.levers.base import Target
-from autotune.levers.cache_limits import halves_problem, ratios_problem
-from autotune.levers.cache_parts import AXES, attention_names, hook_names, is_unet
-from autotune.levers.passes import Passes, passes_in_a_step
+from autotune.levers.mechanisms.cache_limits import halves_problem, ratios_problem
+from autotune.levers.mechanisms.cache_parts import AXES, attention_names, hook_names, is_unet
+from autotune.levers.mechanisms.passes import Passes, passes_in_a_step
 
 _TIMESTEP_HOOK = "autotune_timestep"
 

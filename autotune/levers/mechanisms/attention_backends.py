@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
-from autotune.levers.capability import compute_capability
+from autotune.levers.mechanisms.capability import compute_capability
 from autotune.records import Device, DeviceKind, Fidelity
 
 #: Set to 1 by the owner of the machine: native code may then come from the hub (R5).

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from autotune.levers import residency
 from autotune.levers.base import Target
-from autotune.levers.torch_names import is_accelerator
+from autotune.levers.mechanisms import residency
+from autotune.levers.mechanisms.torch_names import is_accelerator
 from autotune.records import Evidence
 
 _BLOCK = {"offload_type": "block_level", "num_blocks_per_group": 1}

@@ -9,10 +9,10 @@ from typing import Any
 from autotune.errors import BadInput
 from autotune.files import read_capped
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.levers.converted import count_converted
-from autotune.levers.quantizer_limits import problem, proof_problem, unfit
-from autotune.levers.quantizers import QUANTIZERS, Quantizer
-from autotune.levers.quanto_unpacking import unpack_without_extension
+from autotune.levers.mechanisms.converted import count_converted
+from autotune.levers.mechanisms.quantizer_limits import problem, proof_problem, unfit
+from autotune.levers.mechanisms.quantizers import QUANTIZERS, Quantizer
+from autotune.levers.mechanisms.quanto_unpacking import unpack_without_extension
 from autotune.records import Choice, Device, Evidence, Model
 from autotune.strict_json import parse_json
 

@@ -7,9 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from autotune.errors import one_line
-from autotune.levers.capability import older_than
-from autotune.levers.quantizers import QUANTIZERS, Quantizer
-from autotune.levers.torch_names import is_accelerator, torch_device, torch_module
+from autotune.levers.mechanisms.capability import older_than
+from autotune.levers.mechanisms.quantizers import QUANTIZERS, Quantizer
+from autotune.levers.mechanisms.torch_names import is_accelerator, torch_device, torch_module
 from autotune.records import Device
 
 #: From which generation of NVIDIA cards on (levers.md A3.3, and the packages' own checks).

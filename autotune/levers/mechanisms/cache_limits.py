@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from autotune.levers.base import ModelView
-from autotune.levers.cache_parts import AXES, attention_names, is_unet, repeated_blocks
-from autotune.levers.passes import (
+from autotune.levers.mechanisms.cache_parts import AXES, attention_names, is_unet, repeated_blocks
+from autotune.levers.mechanisms.passes import (
     Passes,
     knows_its_timestep,
     opens_cache_context,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autotune.levers.quantizer_configs import (
+from autotune.levers.mechanisms.quantizer_configs import (
     Make,
     bitsandbytes,
     modelopt,

@@ -1,0 +1,1 @@
+"""Mechanisms: what several levers stand on, or what would bury one. None of these is a lever."""
