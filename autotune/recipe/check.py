@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from autotune.errors import BadRecipe, shorten
 from autotune.recipe.schema import Recipe
-from autotune.records import Candidate, Device, Fingerprint, Machine
+from autotune.records import Candidate, Device, Fingerprint, Host, Machine
 from autotune.units import format_bytes
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ def check_recipe(recipe: Recipe, machine: Machine, device: Device, here: Fingerp
     from autotune.probe.fingerprint import compare
 
     differences = tuple(compare(recipe.fingerprint, here))
-    too_large = tuple(_too_large(recipe, device))
-    lesser = (*_too_full(recipe, device), *_missing(recipe, machine))
+    too_large = (*_too_large(recipe, device), *_too_large_for_host(recipe, machine.host))
+    too_full = (*_too_full(recipe, device), *_too_full_for_host(recipe, machine.host))
+    lesser = (*too_full, *_missing(recipe, machine))
     match: Literal["exact", "near", "far"] = "near" if differences or lesser else "exact"
     if too_large or any(one.severity == "far" for one in differences):
         match = "far"
@@ -89,6 +90,34 @@ def _too_full(recipe: Recipe, device: Device) -> Iterator[str]:
     if device.free_bytes < peak <= device.total_bytes:
         free = format_bytes(device.free_bytes)
         yield f"the recipe needs {format_bytes(peak)}, and only {free} are free now"
+
+
+def _too_large_for_host(recipe: Recipe, host: Host) -> Iterator[str]:
+    peak, most = recipe.evidence.winner.host_bytes, _host_bytes(host)
+    if peak is not None and most is not None and peak > most:
+        yield (
+            f"beside the device the recipe needs {format_bytes(peak)} of host memory, and there "
+            f"are {format_bytes(most)}"
+        )
+
+
+def _too_full_for_host(recipe: Recipe, host: Host) -> Iterator[str]:
+    peak, free, most = (
+        recipe.evidence.winner.host_bytes,
+        host.ram_available_bytes,
+        _host_bytes(host),
+    )
+    if peak is not None and free is not None and free < peak <= (most or peak):
+        yield (
+            f"beside the device the recipe needs {format_bytes(peak)} of host memory, and only "
+            f"{format_bytes(free)} are available now"
+        )
+
+
+def _host_bytes(host: Host) -> int | None:
+    """What a process may take at most: of the machine, or of the container it runs in."""
+    known = [one for one in (host.ram_total_bytes, host.ram_limit_bytes) if one is not None]
+    return min(known, default=None)
 
 
 def _missing(recipe: Recipe, machine: Machine) -> Iterator[str]:

@@ -26,6 +26,8 @@ def explanation(recipe: Recipe, name: str) -> Iterator[str]:
     yield f"{name}: {recipe.status}, written by {recipe.writer}"
     pinned = f"{model.id} at {model.revision[:19]}"
     yield f"model:    {pinned}, {model.pipeline}, {model.weights} weights"
+    for given in model.given:
+        yield f"given:    {given.component} from a {given.kind} file, {given.digest[:19]}"
     size = f"{work.width}×{work.height}" + (f"×{work.frames} frames" if work.frames else "")
     yield f"workload: {size}, {work.steps} steps, batch {work.batch}"
     emulated = ", emulated on a larger device" if recipe.budget.emulated else ""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from autotune.levers.mechanisms.converted import count_converted
 from autotune.levers.mechanisms.residency import (
     Guest,
     Room,
@@ -179,6 +180,25 @@ def test_weights_of_torchao_and_bitsandbytes_come_as_they_are_and_leave_nothing_
     state = four.weight.quant_state
     assert {state.absmax.device.type, state.code.device.type, state.offset.device.type} == {"cpu"}
     assert state.state2.absmax.device.type == "cpu"
+
+
+@pytest.mark.parametrize("kind", ["qint8", "qint4", "qfloat8_e4m3fn"])
+def test_weights_of_quanto_stay_packed_where_host_and_device_are_one(kind: str) -> None:
+    import torch
+    from optimum import quanto
+
+    module = torch.nn.Sequential(linear(128))
+    quanto.quantize(module, weights=getattr(quanto, kind))
+    quanto.freeze(module)
+    packed = count_converted(module)
+    assert packed.labels == {f"quanto {kind}": 1}
+    own = module[0].weight
+    room_of(module, device="cpu")
+    come(module)
+    assert count_converted(module) == packed
+    assert module[0].weight is not own
+    module._hf_hook.leave()
+    assert module[0].weight is own
 
 
 def test_what_bitsandbytes_keeps_beside_its_8_bit_weights_goes_with_them() -> None:

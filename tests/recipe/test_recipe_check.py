@@ -75,6 +75,29 @@ def test_a_device_that_is_full_now_is_near() -> None:
     assert found.problems == ("the recipe needs 286 MiB, and only 100 MiB are free now",)
 
 
+def beside(host_bytes: int) -> Recipe:
+    recipe = recipe_of()
+    winner = recipe.evidence.winner.but(host_bytes=host_bytes)
+    return recipe.but(evidence=recipe.evidence.but(winner=winner))
+
+
+def test_weights_that_wait_on_the_host_must_fit_there() -> None:
+    assert check(beside(4 * GIB)).problems == ()
+    full = check(beside(7 * GIB))
+    assert full.match == "near"
+    assert full.problems == (
+        "beside the device the recipe needs 7.00 GiB of host memory, and only 6.00 GiB are "
+        "available now",
+    )
+    small = check(beside(9 * GIB))
+    assert small.match == "far"
+    assert small.problems == (
+        "beside the device the recipe needs 9.00 GiB of host memory, and there are 8.00 GiB",
+    )
+    contained = MACHINE.but(host=HOST.but(ram_limit_bytes=4 * GIB))
+    assert "and there are 4.00 GiB" in check(beside(5 * GIB), contained).problems[0]
+
+
 def test_missing_software_is_named_with_its_version() -> None:
     measured = MACHINE.but(software={**MACHINE.software, "xformers": "0.0.35"})
     found = check(recipe_of(measured))

@@ -19,6 +19,7 @@ from autotune.recipe.read import parse_recipe
 from autotune.recipe.schema import Recipe, RecipeGiven, RecipeModel
 from autotune.recipe.write import render_recipe
 from autotune.records import Workload
+from autotune.report.recipe import explanation
 from tests.checkpoints import write_gguf, write_tiny_vae
 from tests.recipe.factory import make_document, make_recipe, sign
 from tests.tiny import tiny_flux
@@ -97,6 +98,7 @@ def test_what_was_given_is_written_and_read_alike() -> None:
     assert json.loads(data)["model"]["given"] == [
         {"component": "transformer", "digest": DIGEST, "kind": "gguf"}
     ]
+    assert f"given:    transformer from a gguf file, {DIGEST[:19]}" in explanation(recipe, "x")
 
 
 @pytest.mark.parametrize(

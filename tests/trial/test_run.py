@@ -176,7 +176,8 @@ def test_a_compile_gets_time_and_memory_and_leaves_no_process(
         # Without the time that levers need to start up, a first call would end after two seconds.
         "give_up_above_s": 0.5,
     }
-    cold, _ = run_in_child(budget_bytes=200 * MIB, **spec)
+    # It takes 100 to 240 MiB here: more where the modules it imports have no bytecode yet.
+    cold, _ = run_in_child(budget_bytes=400 * MIB, **spec)
     assert cold.status is Status.MEASURED, cold.message
     assert cold.first_s is not None
     assert cold.first_s > 2, "it was compiled"

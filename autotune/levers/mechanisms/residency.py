@@ -156,7 +156,9 @@ def _copied(tensor: Any, device: Any) -> Any:
     if state is not None:
         tensor.quant_state = state
     if moved is tensor:
-        moved = tensor.clone()
+        # quanto's ``clone`` unpacks the weight, and bitsandbytes' ``to`` knows no ``copy``.
+        packed = hasattr(tensor, "__tensor_flatten__")
+        moved = tensor.to(device, copy=True) if packed else tensor.clone()
     if isinstance(tensor, torch.nn.Parameter) and not isinstance(moved, torch.nn.Parameter):
         moved = torch.nn.Parameter(moved, requires_grad=tensor.requires_grad)
     return moved
