@@ -8,13 +8,17 @@ import sys
 import autotune
 
 BUDGETS = ("1GB", "110MB")
+#: On a processor it takes a minute a trial: left out of a quick look at many models.
+NO_COMPILE = {"compile": "none", "compile-vae": "off"}
 
 
 def main(runs: str, *models: str, trials: int = 4) -> None:
     for model in models:
         for budget in BUDGETS:
             try:
-                result = autotune.suggest(model, vram=budget, trials=trials, runs=runs)
+                result = autotune.suggest(
+                    model, vram=budget, trials=trials, fix=NO_COMPILE, runs=runs
+                )
             except autotune.AutotuneError as error:
                 print(f"{model:20} {budget:>6}  failed: {error}")
                 continue

@@ -153,10 +153,19 @@ RULES: Sequence[Rule] = (
     ),
     make_rule(
         "layerwise-quantized",
-        "quantize-denoiser=!none",
+        "quantize-denoiser=!none|torchao-*",
         "layerwise-casting=!off",
-        reason="quantized weights stay as they are, and rounding the rest saves nothing",
+        reason="quantized weights are cast too, and cannot be",
         cite="diffusers 0.42.1 hooks.layerwise_casting; B34, B35",
+    ),
+    make_rule(
+        "layerwise-torchao",
+        "quantize-denoiser=torchao-*",
+        "layerwise-casting=!off",
+        # Two thirds of its UNet are convolutions, which torchao leaves alone.
+        besides="sd15",
+        reason="quantized weights stay as they are, and rounding the rest saves nothing",
+        cite="diffusers 0.42.1 hooks.layerwise_casting; B35",
     ),
     *(
         make_rule(

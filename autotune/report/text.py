@@ -62,6 +62,9 @@ def trials_table(history: History) -> RenderableType:
 def advice(result: Result) -> Iterator[str]:
     """What to do now, a line each."""
     if result.recipe is not None:
+        changes = result.history.space.changes(result.recipe.choices)
+        # All choices stand in the recipe.
+        yield f"advice: {' '.join(f'{lever}={id}' for lever, id in changes.items()) or 'baseline'}"
         yield from _advice_on(result.recipe)
         for one in compare_caches(result.history, result.recipe.workload.steps):
             yield f"        {one.sentence}"
@@ -75,7 +78,6 @@ def advice(result: Result) -> Iterator[str]:
 
 def _advice_on(recipe: Recipe) -> Iterator[str]:
     winner, comparison = recipe.evidence.winner, recipe.evidence.comparison
-    yield f"advice: {_settings(recipe)}"
     budget = recipe.budget.bytes
     yield (
         f"        {format_duration(winner.latency_s)} an image, "
@@ -104,16 +106,6 @@ def _advice_on(recipe: Recipe) -> Iterator[str]:
         yield f"        picture fidelity is not assessed: {recipe.evidence.quality.why}"
     if recipe.budget.emulated:
         yield "        the budget was emulated: this device has more memory than was allowed"
-
-
-def _settings(recipe: Recipe) -> str:
-    """What differs from the baseline; all choices stand in the recipe."""
-    baseline = recipe.evidence.baseline
-    usual = baseline.choices if baseline else {}
-    changed = {
-        lever: choice for lever, choice in recipe.choices.items() if usual.get(lever) != choice
-    }
-    return " ".join(f"{lever}={choice}" for lever, choice in changed.items()) or "the baseline"
 
 
 def _nothing_fits(result: Result) -> Iterator[str]:

@@ -70,6 +70,8 @@ def suggested(
         # Folders that no catalogue knows.
         model = str({"sd3": tiny_sd3, "pixart": tiny_pixart}[model](folder / f"my {model}"))
         arguments = ["--trials", "3", "--height", "64", "--width", "64", "--steps", "2"]
+        # A minute a trial: tests/trial/test_run.py compiles.
+        arguments += ["--set", "compile=none", "--set", "compile-vae=off"]
     line = ["suggest", "--model", model, "--device", "cpu", "--vram", "1GB", "--json", *arguments]
     return Suggested(ended=run(*line, folder=folder), folder=folder, model=model)
 

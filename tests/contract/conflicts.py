@@ -123,7 +123,10 @@ CONFLICTS: dict[int, tuple[str, str]] = {
     ),
     33: ("fused projections of quantized weights", "rule fuse-quantized fuse-fp8"),
     34: ("layerwise casting and quanto", "rule layerwise-quantized"),
-    35: ("layerwise casting and other quantizers", "rule layerwise-quantized"),
+    35: (
+        "layerwise casting and other quantizers",
+        "rule layerwise-quantized layerwise-torchao",
+    ),
     36: (
         "quantized weights and another format to compute in",
         "construction test_it_computes_in_the_format_that_the_candidate_loads_in",

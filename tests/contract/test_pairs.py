@@ -33,9 +33,9 @@ pytestmark = pytest.mark.trials
 #: Their harm shows at full size only: large numbers overflow, small ones do not.
 _FULL_SIZE = ("flux-fp16",)
 #: Per pipeline in the normal run: quick ones, and ones that compile (a minute each: the seeds do).
-_QUICK, _COMPILING = 8, 0
+_QUICK, _COMPILING = 4, 0
 #: Random candidates of several levers, per pipeline.
-_RANDOM = 40 if ALL else 4
+_RANDOM = 40 if ALL else 2
 
 
 @pytest.fixture(scope="module")

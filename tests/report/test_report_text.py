@@ -97,8 +97,9 @@ def test_the_advice_gives_the_verdict_with_its_interval(result: Result) -> None:
 
 
 def test_where_nothing_was_faster_the_advice_says_it_is_the_baseline(tmp_path: Path) -> None:
-    text = "\n".join(advice(study(tmp_path, World())[0]))
-    assert "this is the baseline: nothing was proven faster" in text
+    lines = list(advice(study(tmp_path, World())[0]))
+    assert lines[0] == "advice: baseline"
+    assert "        this is the baseline: nothing was proven faster" in lines
 
 
 def test_a_provisional_recipe_is_called_so(tmp_path: Path) -> None:
