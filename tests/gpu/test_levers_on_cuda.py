@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from autotune.levers import load_levers
+from autotune.levers.rules import broken_rule
 from autotune.probe import probe_machine
-from autotune.records import Device, Status
+from autotune.records import Choice, Device, Status
+from tests.gpu.conftest import model_of
 
 pytestmark = [pytest.mark.gpu, pytest.mark.trials]
 
@@ -57,14 +59,34 @@ def table(card: Device, software, rows) -> str:
     return "\n".join(lines) + "\n"
 
 
+def legal(
+    candidate: dict[str, str],
+    lever: str,
+    choices: tuple[Choice, ...],
+    card: Device,
+    family: str | None,
+) -> dict[str, str]:
+    """The candidate, with one change of another lever where the rules ask for company."""
+    software = probe_machine().software
+    company = [{}] + [
+        {one.lever: one.id} for one in choices if one.lever != lever and one.unavailable is None
+    ]
+    for change in company:
+        found = candidate | change
+        if broken_rule(found, device=card.kind, family=family, software=software) is None:
+            return found
+    raise AssertionError(f"no change of one lever makes {candidate[lever]} legal")
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("lever", sorted(load_levers()))
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_available_choice_engages(
-    offered, tried, seen, name: str, lever: str, tmp_path: Path, subtests: pytest.Subtests
+    card, offered, tried, seen, name: str, lever: str, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     choices = offered(name)
     baseline = {choice.lever: choice.id for choice in choices if choice.baseline}
+    family = model_of(name).family
     for choice in choices:
         if choice.lever != lever or choice.baseline:
             continue
@@ -73,7 +95,7 @@ def test_every_available_choice_engages(
             row |= {"detail": choice.unavailable}
             seen.append({"pipeline": name, "lever": lever, "choice": choice.id, **row})
             continue
-        candidate = baseline | {lever: choice.id}
+        candidate = legal(baseline | {lever: choice.id}, lever, choices, card, family)
         outcome = tried(name, candidate, tmp_path / choice.id)
         evidence = outcome.engaged.get(lever)
         seen.append(
