@@ -167,6 +167,14 @@ RULES: Sequence[Rule] = (
         reason="quantized weights stay as they are, and rounding the rest saves nothing",
         cite="diffusers 0.42.1 hooks.layerwise_casting; B35",
     ),
+    make_rule(
+        "quanto-int4-fp32-parts",
+        "quantize-denoiser=quanto-int4",
+        "dtype=!fp32",
+        families="wan",
+        reason="its time embedding computes in fp32 whatever is asked, quanto's 4-bit Linears not",
+        cite="optimum-quanto 0.2.7; WanTransformer3DModel._keep_in_fp32_modules (seen on a CPU)",
+    ),
     *(
         make_rule(
             f"{lever}-quanto-int4-compiled",
