@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from autotune.levers import load_levers, quantizer_limits
+from autotune.levers import load_levers
 from autotune.levers.base import Target
+from autotune.levers.mechanisms import quantizer_limits
 from autotune.levers.mechanisms.quantizers import QUANTIZERS
 from autotune.models.structure import Structure
 from autotune.records import Device

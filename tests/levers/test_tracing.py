@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from autotune.levers import compile as lever
-from autotune.levers import load_levers, tracing
+from autotune.levers import load_levers
 from autotune.levers.base import Target
+from autotune.levers.mechanisms import tracing
 from autotune.trial import generate
 from tests.levers.built import reasons
 from tests.levers.views import loaded, view_of
