@@ -45,6 +45,7 @@ def suggest(
     fix: Mapping[str, str] | None = None,
     space: str | None = None,
     quality: str = "balanced",
+    weights: str = "real",
     ram: str | None = None,
     workload: Mapping[str, Any] | None = None,
     checkpoints: Mapping[str, str | Path] | None = None,
@@ -70,6 +71,8 @@ def suggest(
         space: A shipped search space by name, or a TOML file.
         quality: How much a setup may change the picture: ``exact``, ``close``, ``balanced`` or
             ``any``.
+        weights: ``real``, or ``random``: those of a catalogue model at its published size, written
+            to the cache on first use, so that speed and memory can be measured without a download.
         ram: Host memory a setup may take where the device is a card: ``32GB``, ``80%``.
         workload: What differs from the model's default workload: ``{"steps": 8}``.
         checkpoints: Files that may be tried in place of a component's own weights, by component:
@@ -100,6 +103,7 @@ def suggest(
         fix=fix or {},
         space=space,
         quality=quality,
+        weights=weights,
         ram=ram,
         workload=workload or {},
         checkpoints=checkpoints or {},
@@ -202,6 +206,7 @@ class Asked:
     fix: Mapping[str, str] = field(default_factory=dict)
     space: str | None = None
     quality: str = "balanced"
+    weights: str = "real"
     ram: str | None = None
     workload: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Mapping[str, str | Path] = field(default_factory=dict)
@@ -240,7 +245,7 @@ def make_request(model: str, asked: Asked) -> Request:
     ram_bytes = _ram(wanted_ram, chosen, machine.host)
     pins = dict(asked.fix)
     _check_names(pins, asked.space, None, chosen)  # before a download, which may take an hour
-    resolved = resolve(model)
+    resolved = resolve(_skeleton(model) if _random(asked.weights) else model)
     resolved = give(resolved.but(workload=_workload(resolved, asked.workload)), looked)
     definition = _check_names(pins, asked.space, resolved.family, chosen)
     folder = _run_folder(Path(asked.runs), resolved, chosen, budget)
@@ -337,6 +342,18 @@ def _ram(wanted: Any, device: Device, host: Host) -> int | None:
         )
     total = host.ram_limit_bytes or host.ram_total_bytes
     return int(wanted.resolve(total, host.ram_available_bytes))
+
+
+def _random(weights: str) -> bool:
+    if weights not in ("real", "random"):
+        raise BadInput(f"weights cannot be {shorten(weights)}", hint="real or random")
+    return weights == "random"
+
+
+def _skeleton(model: str) -> str:
+    from autotune.models.skeleton.make import cached_skeleton
+
+    return model if model == "demo" else str(cached_skeleton(model))
 
 
 def _fidelity(quality: str) -> Fidelity:

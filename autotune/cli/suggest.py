@@ -19,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", required=True, help="alias, org/name[@revision], or a diffusers folder"
     )
     parser.add_argument(
+        "--weights",
+        metavar="real|random",
+        default="real",
+        help="random: those of a catalogue model at its size, without a download (default: real)",
+    )
+    parser.add_argument(
         "--vram", metavar="SIZE", help="12GB, 12GiB, 80%% or free-1GiB (default: what is free)"
     )
     parser.add_argument("--device", help="cuda, cuda:1, a UUID, or cpu (default: the freest GPU)")
@@ -140,6 +146,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": 0 if arguments.seed == "0" else parse_count(arguments.seed, "seed"),
         "space": arguments.space,
         "quality": arguments.quality,
+        "weights": arguments.weights,
         "ram": arguments.ram,
         "workload": workload,
         "out": arguments.out,

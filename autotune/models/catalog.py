@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Literal, Self
@@ -30,7 +31,9 @@ class Entry(Record):
     """One model of the catalogue.
 
     ``family`` names the search space, ``search_spaces/<family>.toml``; several entries share one.
-    ``hub`` is ``None`` only for the demo model, which is built on this machine.
+    ``hub`` is ``None`` only for the demo model, which is built on this machine. ``parts`` are the
+    components by their names in ``components/``, and ``settings`` what else the published
+    pipeline is made with.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Entry(Record):
     dtype: Dtype
     default: Size
     prompt: str
+    parts: Mapping[str, str] = {}
+    settings: Mapping[str, bool | float] = {}
 
     @property
     def source(self) -> Literal["demo", "hub"]:

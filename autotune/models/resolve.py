@@ -8,13 +8,22 @@ from pathlib import Path
 from typing import Literal
 
 from autotune.errors import BadInput, ModelUnavailable, shorten
-from autotune.models.catalog import Entry, find_pipeline
+from autotune.models.catalog import Entry, find, find_pipeline
 from autotune.models.defaults import choose_denoiser, default_workload
 from autotune.models.demo.build import MARKER, build_demo
 from autotune.models.hub import Snapshot, discard, fetch
-from autotune.models.index import INDEX, SMALL_FILES, Index, Part, read_index, refuse_code
+from autotune.models.index import (
+    INDEX,
+    SMALL_FILES,
+    Index,
+    Part,
+    read_config,
+    read_index,
+    refuse_code,
+)
 from autotune.models.naming import DemoName, FolderName, HubName, parse_name
 from autotune.models.pin import pin
+from autotune.models.published import tiny_entry
 from autotune.models.weights import BrokenModel, Weights, read_weights
 from autotune.records import Component, Model
 
@@ -117,7 +126,9 @@ def _model(origin: _Origin) -> Model:
     weights = {part.name: _weights(folder, part, files) for part in index.parts}
     components = tuple(_component(part, weights[part.name]) for part in index.parts)
     denoiser = choose_denoiser(components, what=what)
-    known = origin.entry or find_pipeline(index.pipeline)
+    random = (folder / MARKER).is_file()
+    entry = origin.entry or (_skeleton_of(folder) if random else None)
+    known = entry or find_pipeline(index.pipeline)
     return Model(
         id=origin.id,
         revision=origin.revision or pin(folder, _pinned(files, weights)),
@@ -125,16 +136,23 @@ def _model(origin: _Origin) -> Model:
         folder=str(folder),
         pipeline=index.pipeline,
         family=known.family if known else None,
-        weights="random" if (folder / MARKER).is_file() else "real",
+        weights="random" if random else "real",
         denoiser=denoiser,
         components=components,
         workload=default_workload(
             folder,
-            origin.entry,
+            entry,
             pipeline=index.pipeline,
             denoiser=next(part for part in components if part.name == denoiser),
         ),
     )
+
+
+def _skeleton_of(folder: Path) -> Entry | None:
+    """The model of the catalogue whose size and classes the folder has."""
+    found = read_config(folder / MARKER, what=MARKER)
+    entry = find(str(found.get("model", "")))
+    return tiny_entry(entry) if entry and found.get("tiny") else entry
 
 
 def _files(folder: Path, index: Index) -> list[str]:

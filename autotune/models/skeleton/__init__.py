@@ -1,0 +1,1 @@
+"""Skeletons: complete diffusers folders of catalogue models, with random weights of any size."""
