@@ -233,6 +233,7 @@ def make_request(model: str, asked: Asked) -> Request:
     wanted = parse_budget(asked.vram) if asked.vram is not None else None
     wanted_ram = parse_budget(asked.ram) if asked.ram is not None else None
     fidelity = _fidelity(asked.quality)
+    random = _random(asked.weights)
     time_s = parse_duration(asked.time) if isinstance(asked.time, str) else asked.time
     trials = DEFAULT_TRIALS if asked.trials is None else asked.trials
     _check_numbers(trials, time_s, asked.seed)
@@ -245,7 +246,7 @@ def make_request(model: str, asked: Asked) -> Request:
     ram_bytes = _ram(wanted_ram, chosen, machine.host)
     pins = dict(asked.fix)
     _check_names(pins, asked.space, None, chosen)  # before a download, which may take an hour
-    resolved = resolve(_skeleton(model) if _random(asked.weights) else model)
+    resolved = resolve(_skeleton(model) if random else model)
     resolved = give(resolved.but(workload=_workload(resolved, asked.workload)), looked)
     definition = _check_names(pins, asked.space, resolved.family, chosen)
     folder = _run_folder(Path(asked.runs), resolved, chosen, budget)
