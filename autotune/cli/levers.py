@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotune.errors import BadInput, ExitCode
@@ -80,4 +82,5 @@ def _choices(model: str | None, checkpoints: Sequence[str], device: Device) -> l
 
     looked = look_at(parse_checkpoints(checkpoints))
     spec = InspectSpec(model=give(resolve(model), looked), device=device)
-    return list(inspect_alone(spec).choices)
+    with tempfile.TemporaryDirectory() as folder:
+        return list(inspect_alone(spec, Path(folder)).choices)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from autotune.engine.base import Step
 from autotune.records import Candidate
 from autotune.report.words import change_phrase, console_for, outcome_phrase
+from autotune.search.funnel import Funnel
 from autotune.search.history import History, Tried
 from autotune.search.listener import Listener, Silence
 from autotune.search.request import Request
@@ -51,7 +52,7 @@ class View:
         """See Listener."""
         self._show(what)
 
-    def planned(self, request: Request, space: Space) -> None:
+    def planned(self, request: Request, space: Space, funnel: Funnel) -> None:
         """See Listener."""
         self.stop_spinner()
         self._space, self._limit = space, request.trials
@@ -62,9 +63,13 @@ class View:
         self._line(f"device   {request.device.name} ({request.device.kind})")
         self._line(f"budget   {format_both(request.budget_bytes)}")
         self._line(f"workload {size}, {work.steps} steps, batch {work.batch}, seed {work.seed}")
+        about = "" if funnel.exact else "about "
         self._line(
-            f"plan     {space.size} candidates of {len(space.open_levers)} levers "
-            f"({fixed} more have one choice here), at most {request.trials} are tried"
+            f"plan     {funnel.all:,} combinations → {about}{funnel.legal:,} legal → "
+            f"{about}{funnel.may_fit:,} may fit → at most {request.trials} will be measured"
+        )
+        self._line(
+            f"levers   {len(space.open_levers)} are open, {fixed} more have one choice here"
         )
         for lever, ids in space.open_levers.items():
             self._line(f"           {lever}: {', '.join(ids)}")

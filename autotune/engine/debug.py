@@ -24,9 +24,11 @@ class DebugEngine:
 
     def inspect(self, spec: InspectSpec, folder: Path) -> Inspection:
         """See Engine."""
-        from autotune.trial.inspect import inspect_levers
+        from autotune.trial.inspect import inspect_folder
 
-        return inspect_levers(spec)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_record(folder, SPEC, spec)
+        return inspect_folder(folder)
 
     def submit(self, spec: TrialSpec, folder: Path) -> str:
         """See Engine."""

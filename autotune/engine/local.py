@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -212,29 +211,31 @@ def _oom_kills() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def inspect_alone(spec: InspectSpec) -> Inspection:
+def inspect_alone(spec: InspectSpec, folder: Path) -> Inspection:
     """Ask the levers in a process of their own, where libraries may print what they like.
+
+    Args:
+        spec: The model and the device; the device need not be here.
+        folder: Empty; what is found out lies there afterwards.
 
     Raises:
         CannotRun: If the model cannot be looked at.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_record(folder, SPEC, spec)
-        with (folder / LOG).open("wb") as log:
-            try:
-                subprocess.run(
-                    [sys.executable, "-m", "autotune.trial", name, "inspect"],
-                    env=child_environment(spec.device, os.environ),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    timeout=_INSPECT_DEADLINE_S,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
-                raise _took_too_long(spec) from None
-        return _read_inspection(folder)
+    write_record(folder, SPEC, spec)
+    with (folder / LOG).open("wb") as log:
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "autotune.trial", str(folder), "inspect"],
+                env=child_environment(spec.device, os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=_INSPECT_DEADLINE_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise _took_too_long(spec) from None
+    return _read_inspection(folder)
 
 
 def _took_too_long(spec: InspectSpec) -> CannotRun:

@@ -19,6 +19,7 @@ from autotune.levers.mechanisms.attention_backends import (
     hub_kernels_problem,
 )
 from autotune.levers.mechanisms.attention_smoke import smoke_problem
+from autotune.levers.plan import Plan
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "attention"
@@ -29,6 +30,8 @@ stage = Stage.BUILD
 #: others too, among them the linear attention of Sana.
 _SWAPPABLE = {"AttnProcessor", "AttnProcessor2_0", "JointAttnProcessor2_0"}
 _SWAPPED = {"XFormersAttnProcessor", "XFormersJointAttnProcessor"}
+#: The kernel that follows the formula step by step.
+_PLAIN = "native-math"
 #: Where the structure of a denoiser does not tell: the width most of them have.
 _USUAL_HEAD = 128
 
@@ -86,6 +89,11 @@ def engaged(target: Target, choice: str) -> Evidence:
     if choice == "native":
         return Evidence(engaged=set(backends) <= wanted and not any(swapped), detail=detail)
     return Evidence(engaged=set(backends) == wanted, detail=detail)
+
+
+def plan(plan: Plan, choice: str) -> Plan:
+    """The plain formula writes all scores down, the others none."""
+    return plan.but(scores=1.0) if choice == _PLAIN else plan
 
 
 def _problem(id: str, backend: Backend, device: Device, view: ModelView | None) -> str | None:

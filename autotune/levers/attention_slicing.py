@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.plan import Plan
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "attention-slicing"
 what = "compute UNet attention a slice at a time"
 stage = Stage.BUILD
+
+#: Of the scores, how many lie in memory at once. A UNet has eight heads or more.
+_SHARES = {"auto": 0.5, "max": 0.125}
 
 
 def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
@@ -42,6 +46,11 @@ def engaged(target: Target, choice: str) -> Evidence:
         engaged=sliced == 0 if choice == "off" else sliced > 0,
         detail=f"{sliced} sliced attention processors",
     )
+
+
+def plan(plan: Plan, choice: str) -> Plan:
+    """Scores are written down, for some of the heads at once."""
+    return plan.but(scores=_SHARES[choice]) if choice in _SHARES else plan
 
 
 def _problem(view: ModelView) -> str | None:

@@ -91,10 +91,8 @@ class Lever(Protocol):
 
     A lever may also have any of these:
 
-    - ``memory(model, choice, resident)``: from the bytes of each component that lie on the device
-      at once, as the levers before it left them, those under this choice (a lower bound);
-    - ``host_memory(model, choice, resident)``: from the same bytes, those that surely lie in host
-      memory beside an accelerator for as long as pictures are made;
+    - ``plan(plan, choice)``: from what the levers before it make of the model, said as a
+      `autotune.levers.plan.Plan`, what this choice makes of it: all that the estimator knows;
     - ``watched(target, choice)``: modules by name whose calls the observed generation counts,
       found afterwards in ``target.seen``;
     - ``start_up_s(choice)``: seconds by which the first call may be longer than the others.

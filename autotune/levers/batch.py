@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.plan import Plan
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "batch"
@@ -60,6 +61,11 @@ def engaged(target: Target, choice: str) -> Evidence:
         return Evidence(engaged=target.batch == wanted, detail=detail)
     made = seen.calls * seen.widest_output[0] if seen.widest_output else 0
     return Evidence(engaged=made == wanted, detail=f"{made} of {wanted} decoded in one call")
+
+
+def plan(plan: Plan, choice: str) -> Plan:
+    """More pictures in one call."""
+    return plan.but(multiple=_TIMES[choice])
 
 
 def _problem(view: ModelView) -> str | None:

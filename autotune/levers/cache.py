@@ -14,6 +14,7 @@ from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.mechanisms.cache_limits import problem
 from autotune.levers.mechanisms.cache_parts import any_hooks, hooked
 from autotune.levers.mechanisms.cache_switch import switch_off, switch_on
+from autotune.levers.plan import Plan
 from autotune.records import Choice, Device, Evidence, Fidelity, Stage
 
 name = "cache"
@@ -88,6 +89,20 @@ _SETTINGS: Mapping[str, _Setting] = {
         fidelity=Fidelity.EXACT,
     ),
 }
+#: Outputs that each technique keeps, once for the denoiser and once for each block (the states of
+#: diffusers 0.42.1): first-block the first block's output and residual and two residuals of the
+#: rest; MagCache its input and a residual; TaylorSeer two orders for every attention; PAB the
+#: output of every attention, FasterCache two of them and four of the whole; SeaCache residuals of
+#: two orders; the keys and values of a prompt are small.
+_KEPT: Mapping[str, tuple[float, float]] = {
+    "first-block": (4.0, 0.0),
+    "magcache": (2.0, 0.0),
+    "taylorseer": (0.0, 2.0),
+    "pab": (0.0, 1.0),
+    "fastercache": (4.0, 2.0),
+    "seacache": (4.0, 0.0),
+    "text-kv": (0.0, 0.0),
+}
 #: In NucleusMoE the text goes through modules of its own; the rest runs in every pass.
 _TEXT_ONLY = ("encoder_proj", "attn.add_k_proj", "attn.add_v_proj")
 
@@ -149,6 +164,17 @@ def engaged(target: Target, choice: str) -> Evidence:
         engaged=computed < passes,
         detail=f"{hooks}; the last one was computed in {computed} of {passes} passes",
     )
+
+
+def plan(plan: Plan, choice: str) -> Plan:
+    """What is kept from one step for the next ones."""
+    if choice == "none":
+        return plan
+    setting = _SETTINGS[choice]
+    whole, every = _KEPT[setting.technique]
+    if setting.lite:
+        whole, every = every, 0.0  # of the last layer alone
+    return plan.but(kept_outputs=whole, kept_per_block=every)
 
 
 def _last_layers(hooked: Sequence[Any], technique: str) -> list[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.mechanisms.capability import compute_capability
-from autotune.records import Choice, Device, Evidence, Fidelity, Given, Model, Stage
+from autotune.levers.plan import Plan
+from autotune.records import Choice, Device, Evidence, Fidelity, Given, Stage
 
 name = "checkpoint"
 what = "where the denoiser's weights come from"
@@ -90,11 +91,11 @@ def engaged(target: Target, choice: str) -> Evidence:
     return Evidence(engaged=any(taken) and (all(taken) or not named), detail=detail)
 
 
-def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
-    """The file's bytes in place of the component's."""
-    if choice == "own":
-        return resident
-    return {**resident, **{one.component: one.weight_bytes for one in model.given_as(choice)}}
+def plan(plan: Plan, choice: str) -> Plan:
+    """What was given, as it lies in its file."""
+    for one in plan.model.given_as(choice):
+        plan = plan.with_parts([one.component], file_bytes=one.weight_bytes)
+    return plan
 
 
 def _problem(kind: str, device: Device, view: ModelView | None) -> str | None:

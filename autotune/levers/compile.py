@@ -27,6 +27,7 @@ from autotune.levers.mechanisms.tracing import (
     trace_evidence,
     trace_problem,
 )
+from autotune.levers.plan import Plan
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "compile"
@@ -136,6 +137,13 @@ def engaged(target: Target, choice: str) -> Evidence:
     recorded = recorded_graphs()
     detail = f"{ran.detail}; {recorded} CUDA graphs are recorded"
     return Evidence(engaged=recorded > 0, detail=detail)
+
+
+def plan(plan: Plan, choice: str) -> Plan:
+    """The denoisers as compiled code; a trace runs what was traced."""
+    if choice in ("none", _TRACE):
+        return plan
+    return plan.but(compiled=plan.compiled | set(plan.model.denoisers))
 
 
 def _nothing(target: Target) -> Evidence:

@@ -15,6 +15,7 @@ from autotune.levers.mechanisms.compiler import (
     missing_compiler,
     prepare_compiler,
 )
+from autotune.levers.plan import Plan
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "compile-vae"
@@ -56,6 +57,11 @@ def engaged(target: Target, choice: str) -> Evidence:
         detail = "the decoder is compiled" if compiled else "nothing is compiled"
         return Evidence(engaged=not compiled, detail=detail)
     return graphs_ran(target, {_DECODER: int(compiled)})
+
+
+def plan(plan: Plan, choice: str) -> Plan:
+    """The decoder as compiled code."""
+    return plan.but(compiled=plan.compiled | {"vae"}) if choice == "on" else plan
 
 
 def _problem(view: ModelView | None) -> str | None:

@@ -7,11 +7,12 @@ Loading in a dtype, not casting later, is what keeps the modules a family wants 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.mechanisms.capability import AMPERE, older_than
+from autotune.levers.plan import Plan
 from autotune.records import Choice, Device, Evidence, Fidelity, Model, Stage
 
 name = "dtype"
@@ -69,9 +70,9 @@ def engaged(target: Target, choice: str) -> Evidence:
     return Evidence(engaged=wanted * 2 > counts.total(), detail=f"denoiser parameters: {listed}")
 
 
-def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
-    """Bytes that the weights take, all components resident."""
-    return {part.name: part.parameters * _BYTES[choice] for part in model.components}
+def plan(plan: Plan, choice: str) -> Plan:
+    """All components in the format."""
+    return plan.with_parts(plan.parts, dtype=choice)
 
 
 def _stored(model: Model) -> str:

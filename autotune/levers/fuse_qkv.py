@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.plan import Plan
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "fuse-qkv"
@@ -61,6 +62,11 @@ def engaged(target: Target, choice: str) -> Evidence:
     used = sum(count > 0 for count in calls)
     detail = f"{used} of {len(there)} fused projections in use"
     return Evidence(engaged=used > 0, detail=detail)
+
+
+def plan(plan: Plan, choice: str) -> Plan:
+    """The fused matrices beside the single ones."""
+    return plan.but(fused=choice == "on")
 
 
 def _problem(view: ModelView) -> str | None:

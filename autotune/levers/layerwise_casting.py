@@ -7,11 +7,12 @@ be undone, and a second call raises (A4).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.records import Choice, Device, Evidence, Fidelity, Model, Stage
+from autotune.levers.plan import Plan
+from autotune.records import Choice, Device, Evidence, Fidelity, Stage
 
 name = "layerwise-casting"
 what = "weights of the denoiser stored in 8 bits, cast up to compute"
@@ -72,16 +73,9 @@ def engaged(target: Target, choice: str) -> Evidence:
     )
 
 
-def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
-    """A byte a parameter of the denoisers; what is not cast makes it more."""
-    if choice == "off":
-        return resident
-    cast = {}
-    for denoiser in model.denoisers:
-        part = model.component(denoiser)
-        if part is not None and denoiser in resident:
-            cast[denoiser] = min(resident[denoiser], part.parameters)
-    return {**resident, **cast}
+def plan(plan: Plan, choice: str) -> Plan:
+    """The denoisers' layers in 8 bits, each cast up while it is used."""
+    return plan if choice == "off" else plan.with_parts(plan.model.denoisers, cast=True)
 
 
 def _problem(view: ModelView) -> str | None:

@@ -6,7 +6,7 @@ to the device first: a pipeline that was there once has had its peak.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -22,7 +22,8 @@ from autotune.levers.mechanisms.residency import (
 )
 from autotune.levers.mechanisms.streaming import GROUPS, SHARES, evidence, fails_by_layer, stream
 from autotune.levers.mechanisms.torch_names import is_accelerator, torch_device
-from autotune.records import Choice, Device, Evidence, Model, Stage
+from autotune.levers.plan import Place, Plan
+from autotune.records import Choice, Device, Evidence, Stage
 
 name = "offload"
 what = "which weights lie on the device"
@@ -45,6 +46,8 @@ _WHAT = {
     "partial-75": "three quarters of the denoiser stay, the rest comes block by block",
     "staged": "one component at a time, dropped after use",
 }
+#: Where whole components lie that come and go.
+_WHOLE = {"model": Place.SWAPPED, "staged": Place.STAGED, "sequential": Place.LEAVES}
 #: Made of accelerate's hooks, which diffusers' VAEs ask only where it is installed.
 _BY_ACCELERATE = ("model", "sequential", "staged")
 
@@ -133,6 +136,38 @@ def engaged(target: Target, choice: str) -> Evidence:
     )
 
 
+def plan(plan: Plan, choice: str) -> Plan:
+    """The components one by one, or the denoisers in pieces and the encoders in layers."""
+    if choice == "none":
+        return plan
+    if choice in _WHOLE:
+        return _placed(plan, plan.parts, place=_WHOLE[choice])
+    how = GROUPS.get(choice, {"use_stream": True})
+    ahead = bool(how.get("use_stream"))
+    plan = _placed(plan, plan.model.text_encoders, place=Place.LEAVES, ahead=ahead)
+    if how.get("offload_type") == "leaf_level":
+        return _placed(plan, plan.model.denoisers, place=Place.LEAVES, ahead=ahead)
+    return _placed(
+        plan,
+        plan.model.denoisers,
+        place=Place.BLOCKS,
+        share=SHARES.get(choice, 0.0),
+        # Of a share the blocks come layer by layer, one after the other.
+        at_once=how.get("num_blocks_per_group", 1),
+        ahead=ahead,
+        from_disk=choice == "group-disk",
+    )
+
+
+def _placed(plan: Plan, names: Iterable[str], **where: Any) -> Plan:
+    """Those components there, but for those that another lever took off the device."""
+    away = (Place.HOST, Place.GONE)
+    return plan.with_parts(
+        [name for name in names if name in plan.parts and plan.parts[name].place not in away],
+        **where,
+    )
+
+
 def _staged(target: Target, modules: Mapping[str, Any], hooked: Sequence[str]) -> Evidence:
     """Once something was generated, one component lies on the device: the last one used."""
     here = [part for part in hooked if modules[part]._hf_hook.present]
@@ -146,44 +181,6 @@ def _staged(target: Target, modules: Mapping[str, Any], hooked: Sequence[str]) -
 
 def _list(parts: Sequence[str] | Mapping[str, str]) -> str:
     return ", ".join(parts) or "nothing"
-
-
-# ---------------------------------------------------------------------------------- memory
-
-
-def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
-    """What lies on the device at once: a component, a share of the denoiser, or nothing."""
-    if choice == "none":
-        return resident
-    if choice == "sequential":
-        return dict.fromkeys(resident, 0)
-    if choice in ("model", "staged"):
-        largest = max(_used(model), key=lambda part: resident.get(part, 0))
-        return {part: size if part == largest else 0 for part, size in resident.items()}
-    share = SHARES.get(choice, 0.0)
-    left = dict.fromkeys(model.text_encoders, 0.0) | dict.fromkeys(model.denoisers, share)
-    return {part: int(size * left.get(part, 1.0)) for part, size in resident.items()}
-
-
-def host_memory(model: Model, choice: str, resident: Mapping[str, int]) -> int:
-    """What must lie in host memory between two calls: weights that were copied there.
-
-    Weights that are only read (staged, sequential, lean) may stay in their files, and how many
-    blocks stay on the device of a share depends on their sizes.
-    """
-    if choice == "model":
-        return sum(resident.get(part, 0) for part in _used(model))
-    if choice == "group-disk" or choice in SHARES:
-        return sum(resident.get(part, 0) for part in model.text_encoders)
-    if choice in GROUPS and not GROUPS[choice].get("low_cpu_mem_usage"):
-        held = (*model.denoisers, *model.text_encoders)
-        return sum(resident.get(part, 0) for part in held)
-    return 0
-
-
-def _used(model: Model) -> Sequence[str]:
-    """The components that every generation uses."""
-    return (*model.denoisers, *model.text_encoders, "vae")
 
 
 # --------------------------------------------------------------------------- what exists where

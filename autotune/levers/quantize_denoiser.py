@@ -6,11 +6,12 @@ of 8-bit numbers are faster than bf16 once compiled; all else is as fast or slow
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from autotune.levers.base import ModelView, Target
-from autotune.levers.mechanisms.quantization import offer, prove, quantize, shrink, unpacking_s
-from autotune.records import Choice, Device, Evidence, Model, Stage
+from autotune.levers.mechanisms.quantization import NONE, offer, prove, quantize, unpacking_s
+from autotune.levers.plan import Plan
+from autotune.records import Choice, Device, Evidence, Stage
 
 name = "quantize-denoiser"
 what = "number format of the denoiser's weights"
@@ -40,6 +41,6 @@ def engaged(target: Target, choice: str) -> Evidence:
     return prove(target, target.model.denoisers, choice)
 
 
-def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
-    """Bytes of the denoisers as if every weight were converted."""
-    return shrink(model.denoisers, model, choice, resident)
+def plan(plan: Plan, choice: str) -> Plan:
+    """Packed Linears."""
+    return plan if choice == NONE else plan.with_parts(plan.model.denoisers, quantizer=choice)

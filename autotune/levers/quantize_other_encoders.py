@@ -6,11 +6,12 @@ two large encoders (HiDream).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from autotune.levers.base import ModelView, Target
-from autotune.levers.mechanisms.quantization import offer, prove, quantize, shrink, unpacking_s
-from autotune.records import Choice, Device, Evidence, Model, Stage
+from autotune.levers.mechanisms.quantization import NONE, offer, prove, quantize, unpacking_s
+from autotune.levers.plan import Plan
+from autotune.records import Choice, Device, Evidence, Stage
 
 name = "quantize-other-encoders"
 what = "number format of the other text encoders' weights"
@@ -40,6 +41,8 @@ def engaged(target: Target, choice: str) -> Evidence:
     return prove(target, target.model.text_encoders[1:], choice)
 
 
-def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
-    """Bytes of the encoders as if every weight were converted."""
-    return shrink(model.text_encoders[1:], model, choice, resident)
+def plan(plan: Plan, choice: str) -> Plan:
+    """Packed Linears."""
+    return (
+        plan if choice == NONE else plan.with_parts(plan.model.text_encoders[1:], quantizer=choice)
+    )

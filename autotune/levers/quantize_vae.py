@@ -5,10 +5,11 @@ A VAE is made of convolutions, which stay as they are; its few Linears are those
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from autotune.levers.base import ModelView, Target
-from autotune.levers.mechanisms.quantization import offer, prove, quantize, shrink, unpacking_s
+from autotune.levers.mechanisms.quantization import NONE, offer, prove, quantize, unpacking_s
+from autotune.levers.plan import Plan
 from autotune.records import Choice, Device, Evidence, Model, Stage
 
 name = "quantize-vae"
@@ -39,9 +40,9 @@ def engaged(target: Target, choice: str) -> Evidence:
     return prove(target, _parts(target.model), choice)
 
 
-def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
-    """Bytes of the VAE as if every weight were converted."""
-    return shrink(_parts(model), model, choice, resident)
+def plan(plan: Plan, choice: str) -> Plan:
+    """Packed Linears."""
+    return plan if choice == NONE else plan.with_parts(["vae"], quantizer=choice)
 
 
 def _parts(model: Model) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from typing import Any
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.mechanisms.encoders import Gone, Memo, OnHost, replace
 from autotune.levers.mechanisms.torch_names import is_accelerator, torch_device
-from autotune.records import Choice, Device, Evidence, Model, Stage
+from autotune.levers.plan import Place, Plan
+from autotune.records import Choice, Device, Evidence, Stage
 
 name = "text-encoders"
 what = "where prompts are encoded"
@@ -91,11 +92,12 @@ def engaged(target: Target, choice: str) -> Evidence:
     )
 
 
-def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
-    """Encoders on the host, or nowhere, take nothing of the device."""
+def plan(plan: Plan, choice: str) -> Plan:
+    """The encoders on the host, or nowhere once every prompt is known."""
     if choice == "device":
-        return resident
-    return {**resident, **dict.fromkeys(model.text_encoders, 0)}
+        return plan
+    place = Place.HOST if choice == "host" else Place.GONE
+    return plan.with_parts(plan.model.text_encoders, place=place)
 
 
 def _encoders(target: Target) -> dict[str, Any]:

@@ -8,13 +8,14 @@ format (SD, Flux, SD3), others cast them first (Wan, Sana): here ``decode`` cast
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.mechanisms.capability import AMPERE, older_than
-from autotune.records import Choice, Device, Evidence, Fidelity, Model, Stage
+from autotune.levers.plan import Plan
+from autotune.records import Choice, Device, Evidence, Fidelity, Stage
 
 name = "vae-dtype"
 what = "number format of the VAE alone"
@@ -75,14 +76,9 @@ def engaged(target: Target, choice: str) -> Evidence:
     )
 
 
-def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
-    """The VAE's bytes in the format."""
-    part = model.component("vae")
-    if choice == "same" or part is None or "vae" not in resident:
-        return resident
-    if resident["vae"] < part.parameters * _PLAIN_BYTES:
-        return resident
-    return {**resident, "vae": part.parameters * _BYTES[choice]}
+def plan(plan: Plan, choice: str) -> Plan:
+    """The VAE in the format."""
+    return plan if choice == "same" else plan.with_parts(["vae"], dtype=choice)
 
 
 def _casts(vae: Any) -> bool:

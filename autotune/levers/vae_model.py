@@ -7,10 +7,11 @@ differently. Its weights are not part of any model: the user names its folder wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.records import Choice, Device, Evidence, Fidelity, Model, Stage
+from autotune.levers.plan import Plan
+from autotune.records import Choice, Device, Evidence, Fidelity, Stage
 
 name = "vae-model"
 what = "which VAE decodes the picture"
@@ -64,11 +65,11 @@ def engaged(target: Target, choice: str) -> Evidence:
     return Evidence(engaged=tiny is (choice == "tiny"), detail=f"the VAE is of class {kind}")
 
 
-def memory(model: Model, choice: str, resident: Mapping[str, int]) -> Mapping[str, int]:
-    """The tiny VAE's bytes in place of the VAE's."""
-    if choice == "own":
-        return resident
-    return {**resident, **{one.component: one.weight_bytes for one in model.given_as(_KIND)}}
+def plan(plan: Plan, choice: str) -> Plan:
+    """The tiny VAE in place of the VAE."""
+    for one in plan.model.given_as(_KIND) if choice == "tiny" else ():
+        plan = plan.with_parts([one.component], file_bytes=one.weight_bytes)
+    return plan
 
 
 def _problem(view: ModelView) -> str | None:

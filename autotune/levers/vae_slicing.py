@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.plan import Plan
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "vae-slicing"
@@ -43,6 +44,11 @@ def engaged(target: Target, choice: str) -> Evidence:
         engaged=batch == 1 and seen.calls >= target.batch > 1,
         detail=f"{seen.calls} decoder calls of {batch} picture(s)",
     )
+
+
+def plan(plan: Plan, choice: str) -> Plan:
+    """A picture at a time."""
+    return plan.but(sliced=choice == "on")
 
 
 def _problem(view: ModelView) -> str | None:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.records import Choice, Device, Evidence, Fidelity, Stage
+from autotune.levers.plan import Plan
+from autotune.records import Choice, Device, Evidence, Fidelity, Stage, Workload
 
 name = "vae-tiling"
 what = "decode the picture in tiles"
@@ -46,11 +47,10 @@ def apply(target: Target, choice: str) -> None:
             vae.disable_tiling()
         return
     scale = _scale(vae)
-    height = _latent_tile(target.workload.height, choice, scale) * scale
-    width = _latent_tile(target.workload.width, choice, scale) * scale
+    height, width = (side * scale for side in latent_tile(vae, target.workload, choice))
     if hasattr(vae, "tile_sample_min_size"):
-        vae.tile_sample_min_size = min(height, width)
-        vae.tile_latent_min_size = min(height, width) // scale
+        vae.tile_sample_min_size = height
+        vae.tile_latent_min_size = height // scale
     else:
         # A quarter of overlap, which is what these classes ship with.
         vae.tile_sample_min_height, vae.tile_sample_min_width = height, width
@@ -58,6 +58,16 @@ def apply(target: Target, choice: str) -> None:
         vae.tile_sample_stride_width = width * 3 // 4
     # Only now: some classes derive from the sizes, when switched on, what they then compare with.
     vae.enable_tiling()
+
+
+def latent_tile(vae: Any, workload: Workload, choice: str) -> tuple[int, int]:
+    """Height and width of a tile in latent pixels; the next begins at three quarters of it."""
+    scale = _scale(vae)
+    height, width = (
+        _latent_side(side, choice, scale) for side in (workload.height, workload.width)
+    )
+    # Classes with one size make squares.
+    return (min(height, width),) * 2 if hasattr(vae, "tile_sample_min_size") else (height, width)
 
 
 def engaged(target: Target, choice: str) -> Evidence:
@@ -73,6 +83,11 @@ def engaged(target: Target, choice: str) -> Evidence:
         engaged=seen.calls > 1 and 0 < widest <= target.workload.width * _SHARE[choice],
         detail=f"{seen.calls} decoder calls, widest {widest} of {target.workload.width} pixels",
     )
+
+
+def plan(plan: Plan, choice: str) -> Plan:
+    """A tile at a time."""
+    return plan.but(tiling=choice)
 
 
 def _problem(view: ModelView, share: float) -> str | None:
@@ -95,7 +110,7 @@ def _problem(view: ModelView, share: float) -> str | None:
     return None
 
 
-def _latent_tile(pixels: int, choice: str, scale: int) -> int:
+def _latent_side(pixels: int, choice: str, scale: int) -> int:
     """Latent pixels on a tile's side; a multiple of four, so that a quarter overlaps exactly.
 
     Otherwise diffusers rounds steps and tiles differently, and the picture gets another size.

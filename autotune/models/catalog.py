@@ -14,6 +14,8 @@ from pydantic import model_validator
 from autotune.records import Record, Workload
 
 Dtype = Literal["fp32", "fp16", "bf16"]
+#: What a number takes in the formats that models are published in.
+BYTES: Mapping[str, int] = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
 class Size(Record):

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
-from autotune.models.catalog import Entry, load_catalog
+from autotune.models.catalog import BYTES, Entry, load_catalog
+from autotune.models.defaults import choose_denoiser
+from autotune.records import Component, Model
 
 #: Divisible by what every VAE and patch of the catalogue divides by.
 _TINY_SIDE, _TINY_FRAMES, _TINY_STEPS = 256, 9, 4
-_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Published:
     ``parameters`` is the published count; a scheduler has none.
     """
 
+    library: Literal["diffusers", "transformers"]
     class_name: str
     config: Mapping[str, Any]
     parameters: int
@@ -38,9 +40,37 @@ def parts_of(entry: Entry, *, tiny: bool = False) -> Mapping[str, Published]:
     return {part: _published(name, tiny=tiny) for part, name in entry.parts.items()}
 
 
+def planned_model(entry: Entry) -> Model:
+    """A model of the catalogue as a record, without a folder: nothing was downloaded."""
+    parts = parts_of(entry)
+    components = tuple(
+        Component(
+            name=name,
+            library=part.library,
+            class_name=part.class_name,
+            weight_bytes=part.parameters * BYTES[entry.dtype],
+            parameters=part.parameters,
+            dtype=entry.dtype if part.parameters else None,
+        )
+        for name, part in parts.items()
+    )
+    return Model(
+        id=entry.hub or entry.name,
+        revision="planned",
+        source="hub",
+        folder="",
+        pipeline=entry.pipeline,
+        family=entry.family,
+        weights="real",
+        denoiser=choose_denoiser(components, what=entry.name),
+        components=components,
+        workload=entry.workload,
+    )
+
+
 def weight_bytes(entry: Entry) -> int:
     """What the published weights take in the format they are published in."""
-    return sum(part.parameters for part in parts_of(entry).values()) * _BYTES[entry.dtype]
+    return sum(part.parameters for part in parts_of(entry).values()) * BYTES[entry.dtype]
 
 
 def tiny_entry(entry: Entry) -> Entry:
@@ -72,7 +102,10 @@ def _published(name: str, *, tiny: bool) -> Published:
         for smaller in (kind, name):
             config = _merged(config, tiny_settings().get(smaller, {}))
     return Published(
-        class_name=kind, config=config, parameters=0 if tiny else row.get("parameters", 0)
+        library="transformers" if name in _rows("text_encoders") else "diffusers",
+        class_name=kind,
+        config=config,
+        parameters=0 if tiny else row.get("parameters", 0),
     )
 
 

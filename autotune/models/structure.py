@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autotune.records import Model, Workload
+from autotune.models.catalog import find
+from autotune.models.published import Published, parts_of
+from autotune.records import Component, Model, Workload
 
 
 class Structure:
-    """Builds components from their configurations, each at most once, on the meta device."""
+    """Builds components from their configurations, each at most once, on the meta device.
+
+    A model without a folder is one of the catalogue, whose configurations lie in the package.
+    """
 
     def __init__(self, model: Model, workload: Workload) -> None:
         self.record = model
@@ -20,19 +26,55 @@ class Structure:
     def module(self, component: str) -> Any:
         """The component's module without weights, or ``None`` if the pipeline has none."""
         if component not in self._modules:
-            self._modules[component] = self._build(component)
+            part = self.record.component(component)
+            self._modules[component] = part and self._build(part)
         return self._modules[component]
 
-    def _build(self, name: str) -> Any:
+    def others(self, place: Path) -> Mapping[str, Any]:
+        """What a pipeline needs beside its modules: schedulers, tokenizers.
+
+        Args:
+            place: Where tokenizers are made for a model that has no folder.
+        """
+        if self.record.folder:
+            parts = [part for part in self.record.components if not part.parameters]
+            return {part.name: self._loaded(part) for part in parts}
+        return _made(self.record, self._published(), place)
+
+    def _published(self) -> Mapping[str, Published]:
+        entry = find(self.record.id)
+        assert entry is not None, "only models of the catalogue are planned without a folder"
+        return parts_of(entry)
+
+    def _build(self, part: Component) -> Any:
         import torch
 
-        part = self.record.component(name)
-        if part is None:
-            return None
+        from autotune.models.skeleton.build import structure_of
+
+        if not self.record.folder:
+            return structure_of(self._published()[part.name])
         kind = getattr(importlib.import_module(part.library), part.class_name)
-        folder = Path(self.record.folder) / name
+        folder = Path(self.record.folder) / part.name
         with torch.device("meta"):
             if part.library == "diffusers":
                 return kind.from_config(kind.load_config(folder))
             configuration = kind.config_class.from_pretrained(folder)
             return kind(configuration)
+
+    def _loaded(self, part: Component) -> Any:
+        kind = getattr(importlib.import_module(part.library), part.class_name)
+        return kind.from_pretrained(Path(self.record.folder) / part.name, local_files_only=True)
+
+
+def _made(model: Model, parts: Mapping[str, Published], place: Path) -> Mapping[str, Any]:
+    import transformers
+
+    from autotune.models.skeleton.build import asked_for, longest_text, structure_of
+    from autotune.models.skeleton.tokenizer import write_tokenizer
+
+    made = {name: structure_of(part) for name, part in parts.items() if not part.parameters}
+    for name in asked_for(model.pipeline):
+        if name.startswith("tokenizer"):
+            write_tokenizer(place / name, longest=longest_text(parts, name))
+            made[name] = transformers.PreTrainedTokenizerFast.from_pretrained(place / name)
+    return made

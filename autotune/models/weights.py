@@ -52,7 +52,8 @@ _DTYPES: dict[str, tuple[int, str]] = {
 #: What a tensor of torch can have.
 MOST_DIMENSIONS = 64
 
-_STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
+#: What a component's weights are called, by the library that saves them.
+STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth")
 
 
@@ -87,7 +88,7 @@ def weight_files(names: Collection[str], *, component: str, library: str) -> tup
     Raises:
         BadInput: If there are weights, but only pickled ones or only those of a variant.
     """
-    for stem in sorted(_STEMS.values(), key=lambda stem: stem != _STEMS.get(library)):
+    for stem in sorted(STEMS.values(), key=lambda stem: stem != STEMS.get(library)):
         index, single = f"{stem}.safetensors.index.json", f"{stem}.safetensors"
         shard = re.compile(rf"{stem}-\d{{5}}-of-\d{{5}}\.safetensors")
         shards = sorted(name for name in names if shard.fullmatch(name))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from autotune.errors import BadRecipe, shorten
 from autotune.recipe.schema import Recipe
-from autotune.records import Candidate, Device, Fingerprint, Host, Machine
+from autotune.records import Candidate, Device, Fingerprint, Machine
 from autotune.units import format_bytes
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ def check_recipe(recipe: Recipe, machine: Machine, device: Device, here: Fingerp
     from autotune.probe.fingerprint import compare
 
     differences = tuple(compare(recipe.fingerprint, here))
-    too_large = (*_too_large(recipe, device), *_too_large_for_host(recipe, machine.host))
-    too_full = (*_too_full(recipe, device), *_too_full_for_host(recipe, machine.host))
+    host = machine.devices[-1]  # the CPU, whose memory is the host's
+    too_large = (*_too_large(recipe, device), *_too_large_beside(recipe, host))
+    too_full = (*_too_full(recipe, device), *_too_full_beside(recipe, host))
     lesser = (*too_full, *_missing(recipe, machine))
     match: Literal["exact", "near", "far"] = "near" if differences or lesser else "exact"
     if too_large or any(one.severity == "far" for one in differences):
@@ -92,32 +93,22 @@ def _too_full(recipe: Recipe, device: Device) -> Iterator[str]:
         yield f"the recipe needs {format_bytes(peak)}, and only {free} are free now"
 
 
-def _too_large_for_host(recipe: Recipe, host: Host) -> Iterator[str]:
-    peak, most = recipe.evidence.winner.host_bytes, _host_bytes(host)
-    if peak is not None and most is not None and peak > most:
+def _too_large_beside(recipe: Recipe, host: Device) -> Iterator[str]:
+    peak = recipe.evidence.winner.host_bytes or 0
+    if peak > host.total_bytes:
         yield (
             f"beside the device the recipe needs {format_bytes(peak)} of host memory, and there "
-            f"are {format_bytes(most)}"
+            f"are {format_bytes(host.total_bytes)}"
         )
 
 
-def _too_full_for_host(recipe: Recipe, host: Host) -> Iterator[str]:
-    peak, free, most = (
-        recipe.evidence.winner.host_bytes,
-        host.ram_available_bytes,
-        _host_bytes(host),
-    )
-    if peak is not None and free is not None and free < peak <= (most or peak):
+def _too_full_beside(recipe: Recipe, host: Device) -> Iterator[str]:
+    peak = recipe.evidence.winner.host_bytes or 0
+    if host.free_bytes < peak <= host.total_bytes:
         yield (
             f"beside the device the recipe needs {format_bytes(peak)} of host memory, and only "
-            f"{format_bytes(free)} are available now"
+            f"{format_bytes(host.free_bytes)} are available now"
         )
-
-
-def _host_bytes(host: Host) -> int | None:
-    """What a process may take at most: of the machine, or of the container it runs in."""
-    known = [one for one in (host.ram_total_bytes, host.ram_limit_bytes) if one is not None]
-    return min(known, default=None)
 
 
 def _missing(recipe: Recipe, machine: Machine) -> Iterator[str]:

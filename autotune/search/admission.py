@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autotune.estimate.memory import host_floor, weights_floor
+from autotune.estimate.memory import MemoryEstimate, Phase, estimate_memory
+from autotune.estimate.plan import plan_of
+from autotune.estimate.profile import Profile
 from autotune.levers.rule import Rule
 from autotune.levers.rules import broken_rule
 from autotune.records import Candidate, Device, Model
@@ -23,6 +25,7 @@ class Admission:
     device: Device
     budget_bytes: int
     software: Mapping[str, str]
+    profile: Profile
     host_bytes: int | None = None
 
     def broken(self, candidate: Candidate) -> Rule | None:
@@ -36,23 +39,33 @@ class Admission:
         broken = self.broken(candidate)
         return f"{broken.reason} ({broken.cite})" if broken else None
 
+    def memory(self, candidate: Candidate) -> MemoryEstimate:
+        """What the candidate is foreseen to take."""
+        return estimate_memory(self.profile, plan_of(self.model, self.device, candidate))
+
     def refusal(self, candidate: Candidate) -> str | None:
         """Why the candidate gets no trial, or ``None`` if it is admitted."""
-        reason = self.rule(candidate)
-        if reason is not None:
-            return reason
-        floor = weights_floor(self.model, candidate, self.device.kind)
-        if floor > self.budget_bytes:
-            return f"the weights alone take {format_bytes(floor)}"
-        return self._host_refusal(candidate)
+        return self.rule(candidate) or self.too_large(candidate)
 
-    def _host_refusal(self, candidate: Candidate) -> str | None:
+    def too_large(self, candidate: Candidate) -> str | None:
+        """Why a candidate surely does not fit, with the numbers, or ``None`` if it may."""
+        found = self.memory(candidate)
+        if found.least_bytes > self.budget_bytes:
+            return (
+                f"needs {format_bytes(found.least_bytes)} at the least, "
+                f"{format_bytes(found.peak_bytes)} is foreseen: {binding_phrase(found.binds)}"
+            )
         if self.host_bytes is None or self.device.kind in ("cpu", "mps"):
             return None
-        floor = host_floor(self.model, candidate)
-        if floor <= self.host_bytes:
+        if found.host_bytes <= self.host_bytes:
             return None
         return (
-            f"the offloaded weights alone take {format_bytes(floor)} of host memory, "
+            f"the offloaded weights alone take {format_bytes(found.host_bytes)} of host memory, "
             f"{format_bytes(self.host_bytes)} may be taken"
         )
+
+
+def binding_phrase(phase: Phase) -> str:
+    """What the worst moment of a phase is made of, in a few words."""
+    largest = phase.largest
+    return f"{largest} takes {format_bytes(phase.bytes[largest])} while it has to {phase.name}"

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from autotune.engine.base import Step
 from autotune.records import Candidate
+from autotune.search.funnel import Funnel
 from autotune.search.history import History, Tried
 from autotune.search.request import Request
 from autotune.search.space import Space
@@ -17,7 +18,7 @@ class Listener(Protocol):
     def waiting(self, what: str) -> None:
         """Nothing can be shown for some seconds, because of this."""
 
-    def planned(self, request: Request, space: Space) -> None:
+    def planned(self, request: Request, space: Space, funnel: Funnel) -> None:
         """The space is known; the first trial follows."""
 
     def chapter(self, title: str) -> None:
@@ -42,7 +43,7 @@ class Silence:
     def waiting(self, what: str) -> None:
         """See Listener."""
 
-    def planned(self, request: Request, space: Space) -> None:
+    def planned(self, request: Request, space: Space, funnel: Funnel) -> None:
         """See Listener."""
 
     def chapter(self, title: str) -> None:

@@ -1,6 +1,6 @@
 """When nothing fits: the smallest budget that would do, measured, not guessed.
 
-Choices are run by themselves without an enforced budget, those with the lightest weights first;
+Choices are run by themselves without an enforced budget, those foreseen to take least first;
 the leanest of each lever are put together, and the budget that comes out is tried out as one.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autotune.estimate.memory import weights_floor
 from autotune.levers import load_levers
 from autotune.records import Candidate, Status, candidate_key
 from autotune.search.admission import Admission
@@ -66,7 +65,7 @@ def _keep(peaks: dict[str, Tried], tried: Tried) -> None:
 
 
 def _lightest_first(history: History, admission: Admission) -> list[Candidate]:
-    """The baseline, then the one-change candidates by the least their weights can take.
+    """The baseline, then the one-change candidates by what they are foreseen to take.
 
     What only makes a start longer (compilation) saves no memory and is left out.
     """
@@ -78,10 +77,10 @@ def _lightest_first(history: History, admission: Admission) -> list[Candidate]:
         and not slow & history.space.changes(candidate).keys()
     ]
 
-    def floor(candidate: Candidate) -> int:
-        return weights_floor(admission.model, candidate, admission.device.kind)
+    def foreseen(candidate: Candidate) -> int:
+        return admission.memory(candidate).peak_bytes
 
-    return [history.space.baseline, *sorted(single, key=floor)]
+    return [history.space.baseline, *sorted(single, key=foreseen)]
 
 
 def _try_out(runner: Runner, leanest: Tried) -> Needed:

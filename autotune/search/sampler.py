@@ -19,7 +19,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import Trial, TrialState
 
 from autotune.records import Candidate, candidate_key
-from autotune.search.space import Space
+from autotune.search.space import Space, every
 
 #: Anything that orders candidates: less is better.
 Score = tuple[float, ...]
@@ -174,10 +174,3 @@ def best_of_each(
         if allowed(together | {lever: best}):
             together[lever] = best
     return together
-
-
-def every(space: Space) -> Iterator[Candidate]:
-    """Every candidate of the space."""
-    levers: Mapping[str, tuple[str, ...]] = space.open_levers
-    for ids in itertools.product(*levers.values()):
-        yield {**space.baseline, **dict(zip(levers, ids, strict=True))}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune.errors import BadInput, shorten
@@ -86,6 +87,13 @@ def build_space(
         for lever, found in levers.items()
     }
     return Space(levers=levers, baseline=baseline, left_out=tuple(left_out))
+
+
+def every(space: Space) -> Iterator[Candidate]:
+    """Every candidate of the space."""
+    levers: Mapping[str, tuple[str, ...]] = space.open_levers
+    for ids in itertools.product(*levers.values()):
+        yield {**space.baseline, **dict(zip(levers, ids, strict=True))}
 
 
 def parse_pins(texts: Sequence[str]) -> dict[str, str]:

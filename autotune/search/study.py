@@ -12,11 +12,13 @@ from typing import Literal
 
 from autotune.engine.base import Engine
 from autotune.errors import CannotRun, NoResult
+from autotune.estimate.profile import PROFILE, Profile, bare_profile, read_profile
 from autotune.recipe.schema import Recipe
 from autotune.recipe.write import write_recipe
 from autotune.records import InspectSpec, Outcome, Status, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.confirm import PAIRS, confirm
+from autotune.search.funnel import count_funnel
 from autotune.search.history import History, Tried
 from autotune.search.listener import Listener
 from autotune.search.needed import Needed, find_needed
@@ -74,11 +76,12 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
         budget_bytes=request.budget_bytes,
         software=request.fingerprint.software,
         host_bytes=request.ram_bytes or request.machine.host.most_bytes,
+        profile=_profile(request),
     )
     space = build_space(inspection.choices, request.definition, request.pins, request.quality)
     refuse_pins(request.pins, admission)
     space = ruled(space, admission)
-    listener.planned(request, space)
+    listener.planned(request, space, count_funnel(space, admission))
     history = History(space=space, budget_bytes=request.budget_bytes)
     stop_at = None if request.time_s is None else start + request.time_s
     runner = Runner(
@@ -123,6 +126,12 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
         out_of_time=runner.time_is_up,
         stopped_by=stopped_by,
     )
+
+
+def _profile(request: Request) -> Profile:
+    """What the inspection counted; where an engine left nothing, the number of the weights."""
+    path = request.folder / "inspect" / PROFILE
+    return read_profile(path) if path.exists() else bare_profile(request.model)
 
 
 def _status(winner: Winner | None) -> Literal["ok", "provisional", "none_fits"]:

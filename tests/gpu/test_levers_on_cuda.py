@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from autotune.levers import load_levers
 from autotune.levers.rules import broken_rule
 from autotune.probe import probe_machine
+from autotune.probe.software import probe_software
 from autotune.records import Choice, Device, Status
 from tests.gpu.conftest import model_of
 
@@ -59,6 +61,9 @@ def table(card: Device, software, rows) -> str:
     return "\n".join(lines) + "\n"
 
 
+_software = functools.cache(probe_software)
+
+
 def legal(
     candidate: dict[str, str],
     lever: str,
@@ -67,7 +72,7 @@ def legal(
     family: str | None,
 ) -> dict[str, str]:
     """The candidate, with one change of another lever where the rules ask for company."""
-    software = probe_machine().software
+    software = _software()
     company = [{}] + [
         {one.lever: one.id} for one in choices if one.lever != lever and one.unavailable is None
     ]

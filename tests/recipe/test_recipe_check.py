@@ -25,8 +25,9 @@ HOST = Host(
     disk_free_bytes=None,
     load_1m=None,
 )
+CPU = Device(kind="cpu", uuid="cpu", name="A CPU", total_bytes=8 * GIB, free_bytes=6 * GIB)
 MACHINE = Machine(
-    host=HOST, devices=(DEVICE,), software={"torch": "2.13.0", "diffusers": "0.42.1"}
+    host=HOST, devices=(DEVICE, CPU), software={"torch": "2.13.0", "diffusers": "0.42.1"}
 )
 
 
@@ -94,7 +95,8 @@ def test_weights_that_wait_on_the_host_must_fit_there() -> None:
     assert small.problems == (
         "beside the device the recipe needs 9.00 GiB of host memory, and there are 8.00 GiB",
     )
-    contained = MACHINE.but(host=HOST.but(ram_limit_bytes=4 * GIB))
+    limited = CPU.but(total_bytes=4 * GIB, free_bytes=4 * GIB)  # as the probe has a container
+    contained = MACHINE.but(devices=(DEVICE, limited))
     assert "and there are 4.00 GiB" in check(beside(5 * GIB), contained).problems[0]
 
 

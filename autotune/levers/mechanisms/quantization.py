@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,21 +114,6 @@ def prove(target: Target, components: Sequence[str], choice: str) -> Evidence:
         engaged=all(taken) and (choice == NONE or bool(taken)),
         detail="; ".join(sentences) or "there is nothing to quantize",
     )
-
-
-def shrink(
-    components: Sequence[str], model: Model, choice: str, resident: Mapping[str, int]
-) -> Mapping[str, int]:
-    """The bytes of the components if every weight were converted, and scales took nothing."""
-    if choice == NONE:
-        return resident
-    bits = QUANTIZERS[choice].bits
-    least = {
-        name: part.parameters * bits // 8
-        for name in components
-        if (part := model.component(name)) is not None and part.parameters
-    }
-    return {name: min(size, least.get(name, size)) for name, size in resident.items()}
 
 
 def unpacking_s(choice: str) -> float:

@@ -7,6 +7,7 @@ here, random weights. What is there already stays; ``model_index.json`` comes la
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import json
 import sys
@@ -28,6 +29,7 @@ from autotune.models.skeleton.weights import (
     tensors_of,
     write_file,
 )
+from autotune.models.weights import STEMS
 from autotune.units import format_bytes
 
 #: Where an encoder does not say how much text it takes.
@@ -50,13 +52,12 @@ def write_skeleton(entry: Entry, folder: Path, *, tiny: bool, tell: Tell) -> Non
         **entry.settings,
     }
     for name, part in parts.items():
-        index[name] = [_library(part), part.class_name]
+        index[name] = [part.library, part.class_name]
         for wrote in _write_part(folder / name, part, entry.dtype):
             tell(f"{name}: {wrote}")
-    for name in _asked_for(entry.pipeline):
+    for name in asked_for(entry.pipeline):
         if name.startswith("tokenizer"):
-            encoder = parts[name.replace("tokenizer", "text_encoder")]
-            write_tokenizer(folder / name, longest=_longest(encoder))
+            write_tokenizer(folder / name, longest=longest_text(parts, name))
             index[name] = ["transformers", "PreTrainedTokenizerFast"]
         elif name not in index:
             index[name] = [None, None]
@@ -78,8 +79,10 @@ def structure_of(part: Published) -> Any:
     import torch
 
     kind = _class(part)
+    if not issubclass(kind, torch.nn.Module):
+        return kind(**part.config)  # a scheduler is nothing but numbers
     with torch.device("meta"):
-        if _library(part) == "transformers":
+        if part.library == "transformers":
             return kind(kind.config_class(**part.config))
         return kind(**part.config)
 
@@ -88,17 +91,17 @@ def _write_part(folder: Path, part: Published, dtype: str) -> Iterator[str]:
     import torch
 
     folder.mkdir(exist_ok=True)
-    if not issubclass(_class(part), torch.nn.Module):
-        _class(part)(**part.config).save_pretrained(folder)
+    library, kind = part.library, _class(part)
+    if not issubclass(kind, torch.nn.Module):
+        kind(**part.config).save_pretrained(folder)
         return
     module = structure_of(part)
-    if _library(part) == "transformers":
+    if library == "transformers":
         module.config.save_pretrained(folder)
-        stem = "model"
     else:
         module.save_config(folder)
-        stem = "diffusion_pytorch_model"
-    yield from _write_weights(folder, stem, shards_of(tensors_of(module), dtype), dtype)
+    shards = shards_of(tensors_of(module), dtype)
+    yield from _write_weights(folder, STEMS[library], shards, dtype)
 
 
 def _write_weights(
@@ -119,21 +122,11 @@ def _write_weights(
         write_json(folder / f"{stem}.safetensors.index.json", index_of(files, dtype))
 
 
-def _library(part: Published) -> str:
-    import diffusers
-
-    return "diffusers" if hasattr(diffusers, part.class_name) else "transformers"
-
-
 def _class(part: Published) -> Any:
-    import diffusers
-    import transformers
-
-    library = diffusers if _library(part) == "diffusers" else transformers
-    return getattr(library, part.class_name)
+    return getattr(importlib.import_module(part.library), part.class_name)
 
 
-def _asked_for(pipeline: str) -> list[str]:
+def asked_for(pipeline: str) -> list[str]:
     """The components that the pipeline's class is made of."""
     import diffusers
 
@@ -146,7 +139,9 @@ def _asked_for(pipeline: str) -> list[str]:
     ]
 
 
-def _longest(encoder: Published) -> int:
+def longest_text(parts: Mapping[str, Published], tokenizer: str) -> int:
+    """How many tokens the encoder behind a tokenizer takes."""
+    encoder = parts[tokenizer.replace("tokenizer", "text_encoder")]
     if "T5" in encoder.class_name:
         return _T5_LONGEST
     return int(encoder.config.get("max_position_embeddings", _LONGEST))

@@ -17,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from autotune.models.catalog import BYTES
+
 #: As large as the shards that published checkpoints come in.
 SHARD_BYTES = 5_000_000_000
 #: The numbers of a block: more than any cache holds, drawn in a moment.
@@ -26,7 +28,6 @@ _STRIDE = 104_729
 #: Around what norms and biases start from.
 _SPREAD = 0.02
 _NAMES = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
-_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 _COUNT_BYTES = 8
 
 
@@ -46,7 +47,7 @@ class Tensor:
 
     def bytes_in(self, dtype: str) -> int:
         """What it takes where weights have that format."""
-        return self.numbers * (_COUNT_BYTES if self.counts else _BYTES[dtype])
+        return self.numbers * (_COUNT_BYTES if self.counts else BYTES[dtype])
 
 
 def tensors_of(module: Any) -> Sequence[Tensor]:
@@ -140,7 +141,7 @@ def _drawn(tensor: Tensor, dtype: str, start: int) -> Iterator[memoryview]:
     if tensor.counts:
         yield memoryview(bytes(tensor.bytes_in(dtype)))
         return
-    size = _BYTES[dtype]
+    size = BYTES[dtype]
     block = memoryview(_block(dtype, *_scale(tensor)))
     place = start % _BLOCK * size
     left = tensor.numbers * size

@@ -1,0 +1,164 @@
+"""The best candidates that are foreseen to fit a budget, of spaces too large to list.
+
+Every evaluation is arithmetic. From the baseline and from the best pairs of placement and number
+format, levers are set to what is best for them, one after the other, until none gains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from autotune.estimate.ceilings import Ceilings
+from autotune.estimate.latency import Latency, predict
+from autotune.estimate.memory import MemoryEstimate, estimate_memory
+from autotune.estimate.plan import plan_of
+from autotune.records import Candidate, candidate_key
+from autotune.search.admission import Admission
+from autotune.search.space import Space
+
+#: Levers that are tried in pairs: neither may be enough alone, or one's best forbids the other's.
+_PAIRS = (("offload", "quantize-denoiser"), ("cache", "compile"))
+#: Pairs to start from: those that fit and are fastest, or that miss by least.
+_STARTS = 4
+#: A change that gains less than this is left out, and one of two that are this near to each other.
+_ALIKE = 0.01
+#: The next line of a list takes no more than this share of the memory of the one before.
+_LEANER = 0.9
+#: Rounds over all levers; three were enough for every model and budget of the catalogue.
+_ROUNDS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreseen:
+    """A candidate with what it is foreseen to take."""
+
+    candidate: Candidate
+    memory: MemoryEstimate
+    latency: Latency
+
+
+#: Less is better.
+Score = tuple[float, ...]
+
+
+class Shortlist:
+    """Evaluates candidates of a space, each once."""
+
+    def __init__(
+        self, space: Space, admission: Admission, ceilings: Ceilings, host: Ceilings | None = None
+    ) -> None:
+        self.space = space
+        self._admission = admission
+        self._ceilings = ceilings
+        self._host = host
+        self._known: dict[str, Foreseen | None] = {}
+
+    @property
+    def evaluated(self) -> int:
+        """How many candidates were looked at."""
+        return len(self._known)
+
+    def foresee(self, candidate: Candidate) -> Foreseen | None:
+        """What a candidate is foreseen to take; ``None`` where a rule or the host forbids it."""
+        key = candidate_key(candidate)
+        if key not in self._known:
+            self._known[key] = self._evaluate(candidate)
+        return self._known[key]
+
+    def best(self, budget_bytes: int) -> Foreseen | None:
+        """The fastest candidate that is foreseen to fit, or ``None`` if none is."""
+
+        def score(one: Foreseen) -> Score:
+            return (max(0, one.memory.peak_bytes - budget_bytes), one.latency.image_s)
+
+        found = self._search(score)
+        if found is None or found.memory.peak_bytes > budget_bytes:
+            return None
+        return self._simplified(found, budget_bytes)
+
+    def leanest(self) -> Foreseen | None:
+        """The candidate that is foreseen to take least, and of several the fastest."""
+        found = self._search(lambda one: (one.memory.peak_bytes, one.latency.image_s))
+        if found is None:
+            return None
+        fastest = self.best(round(found.memory.peak_bytes * (1 + _ALIKE)))
+        return fastest or found
+
+    def fitting(self, budget_bytes: int, count: int) -> list[Foreseen]:
+        """From the fastest that fits to the leanest: each takes clearly less than the one before.
+
+        Out of all that were looked at so far.
+        """
+        known = [one for one in self._known.values() if one is not None]
+        fits = [one for one in known if one.memory.peak_bytes <= budget_bytes]
+        chosen: list[Foreseen] = []
+        for one in sorted(fits, key=lambda one: (one.latency.image_s, one.memory.peak_bytes)):
+            limit = round(chosen[-1].memory.peak_bytes * _LEANER) if chosen else budget_bytes
+            if one.memory.peak_bytes <= limit:
+                chosen.append(self._simplified(one, limit))
+            if len(chosen) == count:
+                break
+        return chosen
+
+    def _evaluate(self, candidate: Candidate) -> Foreseen | None:
+        admission = self._admission
+        if admission.broken(candidate) is not None:
+            return None
+        plan = plan_of(admission.model, admission.device, candidate)
+        memory = estimate_memory(admission.profile, plan)
+        most = admission.host_bytes
+        on_host = admission.device.kind in ("cpu", "mps")
+        if most is not None and not on_host and memory.host_bytes > most:
+            return None
+        latency = predict(admission.profile, plan, candidate, self._ceilings, self._host)
+        return Foreseen(candidate=candidate, memory=memory, latency=latency)
+
+    def _simplified(self, one: Foreseen, budget_bytes: int) -> Foreseen:
+        """The candidate without the changes that gain next to nothing, as long as it fits."""
+        for lever in self.space.changes(one.candidate):
+            own = self.foresee({**one.candidate, lever: self.space.baseline[lever]})
+            if own is None or own.memory.peak_bytes > budget_bytes:
+                continue
+            if own.latency.image_s <= one.latency.image_s * (1 + _ALIKE):
+                one = own
+        return one
+
+    def _search(self, score: Callable[[Foreseen], Score]) -> Foreseen | None:
+        found = [self._climb(start, score) for start in self._starts(score)]
+        return min(found, key=score, default=None)
+
+    def _starts(self, score: Callable[[Foreseen], Score]) -> list[Foreseen]:
+        base = self.space.baseline
+        pairs = self._foreseen(self._together(base, _PAIRS[0]))
+        ordered = sorted(pairs, key=score)
+        own = self.foresee(base)
+        return ordered[:_STARTS] + ([own] if own and own not in ordered[:_STARTS] else [])
+
+    def _together(self, base: Candidate, names: Iterable[str]) -> Iterator[Candidate]:
+        """The candidate with some levers at all of their choices."""
+        levers = {name: self.space.open_levers.get(name, (base.get(name),)) for name in names}
+        for ids in product(*levers.values()):
+            changed = dict(zip(levers, ids, strict=True))
+            yield {**base, **{name: id for name, id in changed.items() if id is not None}}
+
+    def _climb(self, start: Foreseen, score: Callable[[Foreseen], Score]) -> Foreseen:
+        best = start
+        for _ in range(_ROUNDS):
+            before = best
+            for names in (*((lever,) for lever in self.space.open_levers), *_PAIRS):
+                others = self._together(best.candidate, names)
+                best = min(self._foreseen(others), key=score, default=best)
+            if best is before:
+                break
+        return best
+
+    def _foreseen(self, candidates: Iterable[Candidate]) -> Iterator[Foreseen]:
+        return (one for one in map(self.foresee, candidates) if one is not None)
+
+
+def _differs(one: Foreseen, other: Foreseen) -> bool:
+    slower = abs(one.latency.image_s / other.latency.image_s - 1) if other.latency.image_s else 1.0
+    larger = abs(one.memory.peak_bytes / other.memory.peak_bytes - 1)
+    return max(slower, larger) > _ALIKE

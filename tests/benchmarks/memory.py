@@ -1,0 +1,159 @@
+"""How well memory is foreseen: predicted against measured peaks, on this machine's processor.
+
+    python tests/benchmarks/memory.py [--models demo flux sd15 wan] [--record FILE]
+
+Every candidate is run by the local engine in a process of its own, without a budget. Candidates are
+the baseline and each legal choice that changes memory and compiles nothing, by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from autotune.engine.local import LocalEngine
+from autotune.estimate.memory import estimate_memory
+from autotune.estimate.plan import plan_of
+from autotune.estimate.profile import PROFILE, Profile, read_profile
+from autotune.levers import start_up_s
+from autotune.levers.rules import broken_rule
+from autotune.models.resolve import resolve
+from autotune.models.skeleton.make import make_skeleton
+from autotune.probe import probe_machine
+from autotune.records import Device, InspectSpec, Model, Outcome, Status, TrialSpec
+from autotune.search.request import SIZE
+
+#: What the project promises (issue 4): the median error, and how far a peak may be above.
+MEDIAN_PROMISE = 0.10
+BELOW_PROMISE = 0.05
+MODELS = {"demo": "demo", "flux": "flux", "sd15": "sd15", "wan": "wan-1.3b"}
+_LEVERS = (
+    "dtype",
+    "quantize-denoiser",
+    "quantize-text-encoder",
+    "vae-tiling",
+    "vae-dtype",
+    "attention",
+    "attention-slicing",
+    "fuse-qkv",
+    "channels-last",
+    "layerwise-casting",
+    "text-encoders",
+    "cache",
+    "batch",
+)
+_DEADLINE_S = 300.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--record", type=Path, help="append what was measured as JSON lines")
+    asked = parser.parse_args()
+    device = probe_machine().devices[-1]
+    errors = []
+    for name in asked.models:
+        with tempfile.TemporaryDirectory() as place:
+            errors += list(compare(name, Path(place), device, asked.record))
+    report(errors)
+
+
+def compare(name: str, place: Path, device: Device, record: Path | None) -> Iterator[float]:
+    """Run a model's candidates; the errors, as shares of what was measured."""
+    model = _model(name, place)
+    engine = LocalEngine(device=device, pipeline=model.pipeline, folder=place)
+    try:
+        spec = InspectSpec(model=model, device=device)
+        choices = engine.inspect(spec, place / "inspect").choices
+        profile = read_profile(place / "inspect" / PROFILE)
+        assert profile.uncounted is None, profile.uncounted
+        for number, candidate in enumerate(candidates(choices, device, model)):
+            outcome = run(engine, model, device, candidate, place / f"{number:03}")
+            if outcome.status is not Status.MEASURED or outcome.memory is None:
+                print(f"  {name} {_changed(candidate, choices)}: {outcome.message or outcome.status}")
+                continue
+            yield show(name, profile, model, device, candidate, choices, outcome, record)
+    finally:
+        engine.close()
+
+
+def _model(name: str, place: Path) -> Model:
+    if name == "demo":
+        return resolve("demo")
+    return resolve(str(make_skeleton(MODELS[name], place / name, tiny=True, quiet=True).folder))
+
+
+def candidates(choices, device: Device, model: Model) -> Iterator[dict[str, str]]:
+    baseline = {one.lever: one.id for one in choices if one.baseline}
+    yield baseline
+    for one in choices:
+        candidate = {**baseline, one.lever: one.id}
+        if one.baseline or one.unavailable or one.lever not in _LEVERS or start_up_s(candidate):
+            continue
+        rule = broken_rule(
+            candidate, device=device.kind, family=model.family, software=probe_machine().software
+        )
+        if rule is None:
+            yield candidate
+
+
+def run(engine, model, device, candidate, folder: Path) -> Outcome:
+    spec = TrialSpec.model_validate(
+        {
+            "trial": folder.name,
+            "purpose": "size",
+            "model": model,
+            "choices": candidate,
+            "workload": model.workload,
+            "device": device,
+            "effort": SIZE,
+            "budget_bytes": None,
+            "deadline_s": _DEADLINE_S,
+        }
+    )
+    engine.submit(spec, folder)
+    while True:
+        for event in engine.poll(0.5):
+            if isinstance(event, Outcome):
+                return event
+
+
+def show(name, profile: Profile, model, device, candidate, choices, outcome, record) -> float:
+    estimate = estimate_memory(profile, plan_of(model, device, candidate))
+    measured = outcome.memory.peak_bytes
+    error = estimate.peak_bytes / measured - 1
+    print(
+        f"  {name:5} {_changed(candidate, choices):40} measured {measured / 1e6:8.1f} MB "
+        f"predicted {estimate.peak_bytes / 1e6:8.1f} MB {error:+7.1%}",
+        flush=True,
+    )
+    if record is not None:
+        with record.open("a") as file:
+            row = {"model": name, "choices": candidate, "phases": dict(outcome.memory.phases)}
+            row |= {"weights": dict(outcome.weights), "peak_bytes": measured}
+            file.write(json.dumps(row) + "\n")
+    return error
+
+
+def _changed(candidate: dict[str, str], choices) -> str:
+    baseline = {one.lever: one.id for one in choices if one.baseline}
+    changes = [f"{lever}={id}" for lever, id in candidate.items() if baseline[lever] != id]
+    return ", ".join(changes) or "baseline"
+
+
+def report(errors: list[float]) -> None:
+    median, lowest = statistics.median(map(abs, errors)), min(errors)
+    kept = median <= MEDIAN_PROMISE and lowest >= -BELOW_PROMISE
+    print(
+        f"predicted / measured peak: median error {median:.1%} over {len(errors)} candidates "
+        f"(promise {MEDIAN_PROMISE:.0%}), lowest {lowest:+.1%} (promise {-BELOW_PROMISE:.0%}): "
+        f"{'kept' if kept else 'MISSED'}"
+    )
+
+
+if __name__ == "__main__":
+    main()
