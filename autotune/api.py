@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune.errors import BadInput, shorten
-from autotune.records import Device, Fidelity, Host, Model
-from autotune.units import (
-    DURATION_FORMS,
-    LONGEST_S,
-    default_budget,
-    format_bytes,
-    parse_budget,
-    parse_duration,
-)
+from autotune.asked import Asked, in_words, make_request, wanted_bytes
+from autotune.errors import BadInput
+from autotune.units import parse_budget
 
 if TYPE_CHECKING:
     from autotune.recipe.schema import Recipe
-    from autotune.search.definition import Definition
     from autotune.search.listener import Listener
     from autotune.search.request import Request
     from autotune.search.study import Result
-
-#: A budget this near to the whole device is not an emulation of a smaller one.
-_WHOLE_DEVICE = 0.95
-#: Studies of one model and budget are numbered; nobody keeps more than that in one folder.
-_MOST_RUNS = 10_000
-#: What numpy, which the sampler draws from, takes as a seed.
-_LARGEST_SEED = 2**32 - 1
 
 
 def suggest(
@@ -194,119 +179,15 @@ def apply(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a study is asked for, as ``suggest`` takes it."""
-
-    vram: str | None = None
-    device: str | None = None
-    trials: int | None = None
-    time: str | float | None = None
-    seed: int = 0
-    fix: Mapping[str, str] = field(default_factory=dict)
-    space: str | None = None
-    quality: str = "balanced"
-    weights: str = "real"
-    ram: str | None = None
-    workload: Mapping[str, Any] = field(default_factory=dict)
-    checkpoints: Mapping[str, str | Path] = field(default_factory=dict)
-    out: str | Path | None = None
-    runs: str | Path = "autotune-runs"
-    force: bool = False
-
-
-def make_request(model: str, asked: Asked) -> Request:
-    """Check everything a study is asked for, before the first trial (C13).
-
-    Raises:
-        BadInput: Naming the value that cannot be used.
-    """
-    from autotune.files import check_writable
-    from autotune.models.given import give, look_at
-    from autotune.models.resolve import resolve
-    from autotune.probe import probe_machine
-    from autotune.probe.device import select_device
-    from autotune.probe.fingerprint import fingerprint
-    from autotune.search.request import DEFAULT_TRIALS, Request
-
-    # Cheap checks first: nothing is probed or downloaded for a typing error.
-    wanted = parse_budget(asked.vram) if asked.vram is not None else None
-    wanted_ram = parse_budget(asked.ram) if asked.ram is not None else None
-    fidelity = _fidelity(asked.quality)
-    random = _random(asked.weights)
-    time_s = parse_duration(asked.time) if isinstance(asked.time, str) else asked.time
-    trials = DEFAULT_TRIALS if asked.trials is None else asked.trials
-    _check_numbers(trials, time_s, asked.seed)
-    if asked.out is not None:
-        check_writable(Path(asked.out), overwrite=asked.force)
-    looked = look_at(asked.checkpoints)
-    machine = probe_machine()
-    chosen = select_device(machine, asked.device)
-    budget = _budget(wanted, chosen)
-    ram_bytes = _ram(wanted_ram, chosen, machine.host)
-    pins = dict(asked.fix)
-    _check_names(pins, asked.space, None, chosen)  # before a download, which may take an hour
-    resolved = resolve(_skeleton(model) if random else model)
-    resolved = give(resolved.but(workload=_workload(resolved, asked.workload)), looked)
-    definition = _check_names(pins, asked.space, resolved.family, chosen)
-    folder = _run_folder(Path(asked.runs), resolved, chosen, budget)
-    return Request(
-        model=resolved,
-        machine=machine,
-        device=chosen,
-        fingerprint=fingerprint(machine, chosen),
-        budget_asked=asked.vram or _in_words(budget),
-        budget_bytes=budget,
-        emulated=wanted is not None and budget < chosen.total_bytes * _WHOLE_DEVICE,
-        definition=definition,
-        quality=fidelity,
-        ram_bytes=ram_bytes,
-        pins=pins,
-        trials=trials,
-        time_s=time_s,
-        seed=asked.seed,
-        folder=folder,
-        recipe_path=Path(asked.out) if asked.out is not None else folder / "recipe.json",
-        overwrite=asked.force,
-    )
-
-
 def _look_again(request: Request, vram: str | None) -> Request:
     """Take the budget from what is free now, after another study let go of the device."""
     from autotune.probe import probe_machine
     from autotune.probe.device import select_device
 
     device = select_device(probe_machine(), request.device.uuid)
-    budget = _budget(parse_budget(vram) if vram is not None else None, device)
-    asked = vram or _in_words(budget)
+    budget = wanted_bytes(parse_budget(vram) if vram is not None else None, device)
+    asked = vram or in_words(budget)
     return replace(request, device=device, budget_asked=asked, budget_bytes=budget)
-
-
-def _in_words(budget: int) -> str:
-    return f"{format_bytes(budget)}, what is free"
-
-
-def _check_names(
-    pins: Mapping[str, str], space: str | None, family: str | None, device: Device
-) -> Definition:
-    """Refuse unknown levers and choices now; what the model says to them is known later."""
-    from autotune.levers import offered_choices
-    from autotune.search.definition import load_definition
-    from autotune.search.space import build_space
-
-    definition = load_definition(family, space)
-    choices = [one for found in offered_choices(device, None).values() for one in found]
-    build_space(choices, definition, pins)
-    return definition
-
-
-def _check_numbers(trials: int, time_s: float | None, seed: int) -> None:
-    if trials < 1:
-        raise BadInput(f"{trials} trials are none", hint="--trials 12")
-    if time_s is not None and not 0 < time_s <= LONGEST_S:
-        raise BadInput(f"a time of {time_s} seconds cannot be used", hint=DURATION_FORMS)
-    if not 0 <= seed <= _LARGEST_SEED:
-        raise BadInput(f"the seed cannot be {seed}", hint=f"0 to {_LARGEST_SEED}")
 
 
 def _start_engine(
@@ -325,70 +206,6 @@ def _start_engine(
         wait=wait,
         say=listener.said,
     )
-
-
-def _budget(wanted: Any, device: Device) -> int:
-    if wanted is None:
-        return default_budget(device.free_bytes)
-    return int(wanted.resolve(device.total_bytes, device.free_bytes))
-
-
-def _ram(wanted: Any, device: Device, host: Host) -> int | None:
-    if wanted is None:
-        return None
-    if device.kind in ("cpu", "mps"):
-        raise BadInput(
-            f"--ram is for a card; on {device.kind} the device is the host itself",
-            hint="say with --vram how much memory a setup may take",
-        )
-    total = host.ram_limit_bytes or host.ram_total_bytes
-    return int(wanted.resolve(total, host.ram_available_bytes))
-
-
-def _random(weights: str) -> bool:
-    if weights not in ("real", "random"):
-        raise BadInput(f"weights cannot be {shorten(weights)}", hint="real or random")
-    return weights == "random"
-
-
-def _skeleton(model: str) -> str:
-    from autotune.models.skeleton.make import cached_skeleton
-
-    return model if model == "demo" else str(cached_skeleton(model))
-
-
-def _fidelity(quality: str) -> Fidelity:
-    try:
-        return Fidelity(quality)
-    except ValueError:
-        listed = ", ".join(f"{one} ({one.sentence})" for one in Fidelity)
-        raise BadInput(f"there is no quality {shorten(quality)}", hint=listed) from None
-
-
-def _workload(model: Model, changes: Mapping[str, Any]) -> Any:
-    from autotune.models.bounds import check_workload
-
-    given = {name: value for name, value in changes.items() if value is not None}
-    return check_workload(model, given)
-
-
-def _run_folder(runs: Path, model: Model, device: Device, budget: int) -> Path:
-    """A new folder for this study; earlier ones are left alone."""
-    name = f"{model.id.rsplit('/', 1)[-1]}-{format_bytes(budget).replace(' ', '')}-{device.kind}"
-    for number in range(1, _MOST_RUNS):
-        folder = runs / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if runs.exists() and not runs.is_dir():
-                raise BadInput(f"{runs} is a file, not a folder", hint="--runs FOLDER") from None
-            continue
-        except OSError as error:
-            raise BadInput(
-                f"no run folder can be made in {runs}: {error.strerror}", hint="--runs FOLDER"
-            ) from None
-        return folder
-    raise BadInput(f"{runs} holds {_MOST_RUNS} runs of {name}", hint="--runs FOLDER")
 
 
 def _loaded(recipe: Recipe | str | Path) -> Recipe:

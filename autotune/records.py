@@ -248,9 +248,6 @@ def candidate_key(choices: Candidate) -> str:
     return " ".join(f"{lever}={choices[lever]}" for lever in sorted(choices))
 
 
-# ------------------------------------------------------------------------------------- trials
-
-
 class Effort(Record):
     """How much is measured in one trial."""
 
@@ -300,6 +297,7 @@ class Status(StrEnum):
     UNSUPPORTED = "unsupported"
     NOT_APPLIED = "not_applied"
     BAD_OUTPUT = "bad_output"
+    IMPLAUSIBLE = "implausible"
     TOO_SLOW = "too_slow"
     CRASHED = "crashed"
     HUNG = "hung"
@@ -329,6 +327,7 @@ _SENTENCES: dict[Status, tuple[str, Teaches | None]] = {
     Status.UNSUPPORTED: ("this combination does not work here", Teaches.CANDIDATE),
     Status.NOT_APPLIED: ("accepted, but had no effect", Teaches.CANDIDATE),
     Status.BAD_OUTPUT: ("the picture is broken", Teaches.CANDIDATE),
+    Status.IMPLAUSIBLE: ("measured what cannot be true", Teaches.CANDIDATE),
     Status.TOO_SLOW: ("slower than the deadline", Teaches.CANDIDATE),
     Status.CRASHED: ("the process crashed", Teaches.CANDIDATE),
     Status.HUNG: ("no progress until the deadline", Teaches.CANDIDATE),

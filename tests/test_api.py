@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import autotune
-from autotune.api import Asked, make_request
+from autotune.asked import Asked, make_request
 from autotune.errors import BadInput
 from autotune.search.listener import Silence
 from autotune.search.request import Request

@@ -152,7 +152,8 @@ def test_among_the_levers_lies_nothing_else() -> None:
 
 
 def test_a_lever_knows_records_errors_and_the_protocol_and_no_sibling() -> None:
-    allowed = _mechanisms() | {"autotune.records", "autotune.errors", f"{LEVERS}.base", f"{LEVERS}.plan"}
+    allowed = _mechanisms() | {"autotune.records", "autotune.errors"}
+    allowed |= {f"{LEVERS}.base", f"{LEVERS}.plan"}
     allowed |= {"autotune.files", "autotune.strict_json"}  # a component's configuration is read
     _refuse(
         [

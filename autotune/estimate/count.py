@@ -9,17 +9,24 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from autotune.estimate.values import Shapes, from_values, hollow, tensors_in
+
 _NARROW_BYTES = 2
-#: Positions, lengths and masks have values here too, since shapes may depend on them.
-_MOST_VALUES = 1 << 16
-_VALUES = "_autotune_values"
 #: Products with weights, of two activations, and convolutions, as torch names its operations.
 _PRODUCTS = ("aten.mm.default", "aten.addmm.default")
 _BATCHED = ("aten.bmm.default", "aten.baddbmm.default")
 _CONVOLUTION = "aten.convolution.default"
-_READ_VALUE, _COPY = "aten._local_scalar_dense.default", "aten._to_copy.default"
+#: Axes of what a convolution over three of them puts out.
+_DEEP = 5
+#: Makes a tensor and launches nothing.
+_ROOM = ("aten.empty", "aten.new_empty")
+#: A view, although torch does not say so: of what nobody else looks at.
+_UNSAFE_VIEW = "aten._unsafe_view.default"
+#: These do not read what they write to.
+_OVERWRITES = ("aten.copy_.default", "aten.fill_", "aten.zero_.default")
 
 
 @dataclass(kw_only=True)
@@ -34,35 +41,40 @@ class Counted:
     narrow_bytes: int = 0
     other_bytes: int = 0
     scores: int = 0
-    widest_convolution: int = 0
-    convolution_axes: int = 0
+    flat_bytes: int = 0
+    deep_bytes: int = 0
     hidden: int = 0
 
 
 class _Live:
     """Bytes of the storages that are alive, and the most there were."""
 
-    def __init__(self, counted: Counted, weights: set[int]) -> None:
+    def __init__(self, counted: Counted, weights: frozenset[int]) -> None:
         self._counted = counted
-        self._known = weights
+        self._weights = weights
+        #: By storage: what tells of its end, its kind, and its bytes.
+        self._there: dict[int, tuple[Any, int, int]] = {}
         self._bytes = [0, 0]
 
     def add(self, tensor: Any) -> None:
-        """Take a tensor's storage into account, unless it is known."""
+        """Take a tensor's storage into account, as large as it is now."""
         storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self._known:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._weights:
             return
-        self._known.add(key)
+        if key in self._there:
+            if self._there[key][2] == size:
+                return
+            self._drop(key)  # it was resized
         narrow = tensor.is_floating_point() and tensor.element_size() == _NARROW_BYTES
-        size, kind = storage.nbytes(), int(not narrow)
+        kind = int(not narrow)
+        self._there[key] = weakref.ref(storage, partial(self._drop, key)), kind, size
         self._bytes[kind] += size
-        weakref.finalize(storage, self._drop, key, kind, size)
         if sum(self._bytes) > self._counted.narrow_bytes + self._counted.other_bytes:
             self._counted.narrow_bytes, self._counted.other_bytes = self._bytes
 
-    def _drop(self, key: int, kind: int, size: int) -> None:
-        self._known.discard(key)
+    def _drop(self, key: int, _: Any = None) -> None:
+        _, kind, size = self._there.pop(key)
         self._bytes[kind] -= size
 
 
@@ -79,145 +91,101 @@ class _Functions:
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         import torch
 
-        if func is torch.tensor:
-            return hollow(func(*args, **{**(kwargs or {}), "device": "cpu"}))
-        if func is not torch.nn.functional.scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
-        query, key, value = (*args, *(kwargs or {}).values())[:3]
-        rows, columns = query.shape[-2], key.shape[-2]
-        heads = query.shape[:-2].numel()
-        self._counted.attention += (
-            2.0 * heads * rows * columns * (query.shape[-1] + value.shape[-1])
-        )
-        self._counted.scores = max(self._counted.scores, heads * rows * columns)
-        return query.new_empty((*query.shape[:-1], value.shape[-1]))
+        kwargs = kwargs or {}
+        if func in (torch.tensor, torch.as_tensor) and not isinstance(args[0], torch.Tensor):
+            return hollow(func(*args, **{**kwargs, "device": "cpu"}))
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            return _attend(self._counted, *args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _attend(counted: Counted, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
+    import torch
+
+    scores = query.shape[:-1].numel() * key.shape[-2]
+    counted.attention += 2.0 * scores * (query.shape[-1] + value.shape[-1])
+    counted.scores = max(counted.scores, scores)
+    # Kernels lay the result out as the query is: putting heads together then copies nothing.
+    out = torch.empty_like(query)
+    if query.shape[-1] != value.shape[-1]:
+        out = query.new_empty((*query.shape[:-1], value.shape[-1]))
+    counted.operations += 1
+    counted.moved_bytes += sum(one.nbytes for one in (query, key, value, out))
+    return out
 
 
 class _Operations:
     """Counts everything that is more than another look at a tensor."""
 
-    def __init__(self, counted: Counted, live: _Live, weights: set[int]) -> None:
+    def __init__(self, counted: Counted, live: _Live, weights: frozenset[int]) -> None:
         super().__init__()  # of the mode that it is made into
         self._counted = counted
         self._live = live
-        self._weights = frozenset(weights)
+        self._weights = weights
+        self._shapes = Shapes()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        from torch.utils._pytree import tree_map
-
         kwargs = kwargs or {}
-        known, result = _from_values(func, args, kwargs)
+        known, result = from_values(func, args, kwargs)
         if known:
             return result
-        args, kwargs = tree_map(_hollow, (args, kwargs))
-        result = _remembering(func, args, kwargs)
-        written = _tensors(result)
-        if func.is_view or not written:
+        args, kwargs = _without_host(args, kwargs)
+        name, result = str(func), self._shapes.perform(func, args, kwargs)
+        if func.is_view or name == _UNSAFE_VIEW:
             return result
-        read = _tensors((args, kwargs))
+        written = [one for one in tensors_in((result,), {}) if one.is_meta]
         for tensor in written:
             self._live.add(tensor)
-        counted = self._counted
-        counted.operations += 1
-        counted.moved_bytes += sum(
-            one.nbytes
-            for one in (*read, *written)
-            if one.untyped_storage()._cdata not in self._weights
-        )
-        self._add_flops(func, args, written[0])
+        if written and not name.startswith(_ROOM):
+            read = tensors_in(args[1:] if name.startswith(_OVERWRITES) else args, kwargs)
+            self._counted.operations += 1
+            self._counted.moved_bytes += self._moved((*read, *written))
+            self._add_flops(name, args, written[0])
         return result
 
-    def _add_flops(self, func: Any, args: Any, out: Any) -> None:
-        counted, name = self._counted, str(func)
+    def _moved(self, tensors: tuple[Any, ...]) -> int:
+        """What is read and written; a number that is seen many times is read once."""
+        storages = [(one.nbytes, one.untyped_storage()) for one in tensors]
+        return sum(
+            min(size, storage.nbytes())
+            for size, storage in storages
+            if storage._cdata not in self._weights
+        )
+
+    def _add_flops(self, name: str, args: Any, out: Any) -> None:
+        counted = self._counted
         if name in _PRODUCTS:
             counted.linear += 2.0 * out.numel() * args[-1].shape[0]
         elif name in _BATCHED:
-            counted.attention += 2.0 * out.numel() * args[-1].shape[-2]
+            flops = 2.0 * out.numel() * args[-1].shape[-2]
+            if args[-1].untyped_storage()._cdata in self._weights:
+                counted.linear += flops
+                return
+            counted.attention += flops
             counted.scores = max(counted.scores, out.numel())
         elif name == _CONVOLUTION:
             weight, transposed = args[1], args[6]
             size = args[0].numel() // args[0].shape[1] if transposed else out.numel()
             inside = weight.numel() if transposed else weight.numel() // weight.shape[0]
             counted.convolution += 2.0 * size * inside
-            if args[0].nbytes + out.nbytes > counted.widest_convolution:
-                counted.widest_convolution = args[0].nbytes + out.nbytes
-                counted.convolution_axes = out.dim() - 2
+            moved = args[0].nbytes + out.nbytes
+            if out.dim() == _DEEP:
+                counted.deep_bytes = max(counted.deep_bytes, moved)
+            else:
+                counted.flat_bytes = max(counted.flat_bytes, moved)
 
 
-def hollow(value: Any) -> Any:
-    """A tensor on the meta device; a short one of whole numbers remembers its values."""
-    import torch
-
-    if not isinstance(value, torch.Tensor):
-        return value
-    found = value.to("meta")
-    if not value.is_floating_point() and value.numel() <= _MOST_VALUES:
-        setattr(found, _VALUES, value)
-    return found
-
-
-def _hollow(value: Any) -> Any:
+def _without_host(args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Numbers stay as they are; what has come to the host by way of its values goes back."""
     import torch
+    from torch.utils._pytree import tree_map_only
 
-    alone = not isinstance(value, torch.Tensor) or value.is_meta or value.dim() == 0
-    return value if alone else hollow(value)
-
-
-def _from_values(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[bool, Any]:
-    """What a model reads from a tensor: its values, or what is likely where there are none.
-
-    Masks are whole and flags are set: nearly always it asks whether a mask can be left out.
-    """
-    import torch
-
-    if str(func) == _READ_VALUE and args[0].is_meta:
-        values = getattr(args[0], _VALUES, None)
-        return True, 1 if values is None else values.item()
-    to_host = str(func) == _COPY and str(kwargs.get("device")) == "cpu"
-    if to_host and args[0].is_meta:
-        values = getattr(args[0], _VALUES, None)
-        dtype = kwargs.get("dtype") or args[0].dtype
-        return True, torch.zeros(args[0].shape, dtype=dtype) if values is None else values.to(
-            dtype
-        )
-    return False, None
-
-
-def _remembering(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """The operation on shapes; on values too, where all of its inputs have them."""
-    import torch
-
-    real = _on_values(func, args, kwargs)
-    if real is None:
-        return func(*args, **kwargs)
-    try:
-        result = func(*args, **kwargs)
-    except NotImplementedError:  # its shape depends on its values
-        return hollow(real)
-    if isinstance(result, torch.Tensor):
-        setattr(result, _VALUES, real)
-    return result
-
-
-def _on_values(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    import torch
-    from torch.utils._pytree import tree_map
-
-    tensors = _tensors((args, kwargs))
-    if func._schema.is_mutable or not all(hasattr(one, _VALUES) for one in tensors):
-        for one in tensors if func._schema.is_mutable else ():
-            vars(one).pop(_VALUES, None)
-        return None
-    if not tensors and str(kwargs.get("device")) != "meta":
-        return None
-    args, kwargs = tree_map(lambda one: getattr(one, _VALUES, one), (args, kwargs))
-    if "device" in kwargs:
-        kwargs["device"] = torch.device("cpu")
-    real = func(*args, **kwargs)
-    if not isinstance(real, torch.Tensor) or real.is_meta or real.is_floating_point():
-        return None
-    return real if real.numel() <= _MOST_VALUES else None
+    if all(one.is_meta or one.dim() == 0 for one in tensors_in(args, kwargs)):
+        return args, kwargs
+    args, kwargs = tree_map_only(
+        torch.Tensor, lambda one: hollow(one) if one.dim() else one, (args, kwargs)
+    )
+    return args, kwargs
 
 
 @contextmanager
@@ -258,9 +226,9 @@ def count(
     from torch.utils._python_dispatch import TorchDispatchMode
 
     counted = Counted()
-    weights = {one.untyped_storage()._cdata for one in (*module.parameters(), *module.buffers())}
-    known = set(weights)
-    live = _Live(counted, known)
+    own = (*module.parameters(), *module.buffers())
+    weights = frozenset(one.untyped_storage()._cdata for one in own)
+    live = _Live(counted, weights)
     for tensor in _tensors(inputs):
         live.add(tensor)
     arguments, named = inputs
@@ -294,7 +262,7 @@ class _OnHost:
     """Answers what is read from a buffer on the meta device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        known, result = _from_values(func, args, kwargs or {})
+        known, result = from_values(func, args, kwargs or {})
         return result if known else func(*args, **(kwargs or {}))
 
 

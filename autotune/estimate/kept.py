@@ -1,17 +1,22 @@
-"""Profiles that were counted once are kept on the disk: by model, workload and versions."""
+"""What was counted and asked once is kept on the disk: by model, workload and versions."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import autotune
 from autotune.errors import AutotuneError
 from autotune.estimate.profile import Profile, read_profile, write_profile
-from autotune.files import cache_folder, canonical_json
-from autotune.records import Model
+from autotune.files import cache_folder, canonical_json, read_capped, write_atomic
+from autotune.records import Device, Inspection, Model
 
+_TRUST = "DIFFUSERS_TRUST_REMOTE_KERNELS"
+#: A few hundred choices with a sentence each.
+_CAP_BYTES = 1 << 20
 #: What decides which operations a pipeline makes, and what its quantizers leave alone.
 _PACKAGES = ("torch", "diffusers", "transformers", "bitsandbytes", "torchao", "sdnq")
 
@@ -34,6 +39,26 @@ def keep_profile(model: Model, profile: Profile) -> None:
         pass  # without a place to keep it, it is counted each time
 
 
+def kept_choices(model: Model, device: Device, software: Mapping[str, str]) -> Inspection | None:
+    """What the levers said of this model on this device with these packages, if it was kept."""
+    try:
+        data = read_capped(_choices_path(model, device, software), _CAP_BYTES)
+        return Inspection.model_validate_json(data)
+    except (AutotuneError, ValueError):
+        return None
+
+
+def keep_choices(
+    model: Model, device: Device, software: Mapping[str, str], found: Inspection
+) -> None:
+    """Keep what the levers said. Studies ask anew: a device can change while its name does not."""
+    try:
+        path = _choices_path(model, device, software)
+        write_atomic(path, found.model_dump_json().encode(), overwrite=True)
+    except AutotuneError:
+        pass
+
+
 def digest_of(*facts: object) -> str:
     """A short name for what decides a result, with the versions of all that takes part."""
     versions = {name: _version(name) for name in _PACKAGES}
@@ -42,9 +67,20 @@ def digest_of(*facts: object) -> str:
 
 
 def _path(model: Model) -> Path:
+    return cache_folder("profiles") / f"{digest_of(_described(model))}.json"
+
+
+def _choices_path(model: Model, device: Device, software: Mapping[str, str]) -> Path:
+    card = [device.kind, device.name, device.uuid, device.compute_capability, device.total_bytes]
+    # What the owner of the machine allows decides about kernels from the hub.
+    trust = os.environ.get(_TRUST)
+    facts = (_described(model), card, dict(software), trust)
+    return cache_folder("choices") / f"{digest_of(*facts)}.json"
+
+
+def _described(model: Model) -> dict[str, object]:
     # Not where it lies: the same model may lie in two places, and the path may name a person.
-    described = model.but(folder="", given=()).model_dump(mode="json")
-    return cache_folder("profiles") / f"{digest_of(described)}.json"
+    return model.but(folder="", given=()).model_dump(mode="json")
 
 
 def _version(package: str) -> str | None:

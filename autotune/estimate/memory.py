@@ -7,19 +7,14 @@ is meant to lie a little above what will be measured: its margin is part of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autotune.estimate.laws import Law, law_of
-from autotune.estimate.profile import Call, Profile, Weights
-from autotune.estimate.sizes import (
-    block_bytes,
-    fused_bytes,
-    largest_layer,
-    part_bytes,
-    rest_bytes,
-    unpacked_bytes,
-)
-from autotune.levers.plan import Part, Place, Plan
+from autotune.estimate.placed import as_used, on_device, on_host
+from autotune.estimate.profile import Call, Profile, Work
+from autotune.estimate.sizes import part_bytes, unpacked_bytes
+from autotune.levers.mechanisms.quantizers import QUANTIZERS
+from autotune.levers.plan import Place, Plan
 
 #: Activations were counted in 16-bit floats.
 _WIDER = {"fp32": 2.0, "bf16": 1.0, "fp16": 1.0}
@@ -72,127 +67,99 @@ def estimate_memory(profile: Profile, plan: Plan) -> MemoryEstimate:
     phases = tuple(_phases(profile, plan, law))
     worst = max(phases, key=lambda phase: phase.total)
     tensors = worst.total - worst.bytes.get(BESIDE, 0)
-    least = max(_least(phase) for phase in phases)
     return MemoryEstimate(
         phases=phases,
         allocated_bytes=tensors,
         peak_bytes=round(worst.total * (1 + law.margin)),
-        least_bytes=round(least * law.surely),
-        host_bytes=_host_bytes(profile, plan),
+        least_bytes=round(worst.total * law.surely),
+        host_bytes=on_host(profile, plan),
     )
 
 
-def _least(phase: Phase) -> int:
-    return phase.total
-
-
 def _phases(profile: Profile, plan: Plan, law: Law) -> Iterator[Phase]:
-    used = {call.component for call in (*profile.encode, *profile.denoise)} | {"vae"}
-    yield _phase("load", profile, plan, law, None, used)
-    for call in profile.encode:
-        yield _phase("encode", profile, plan, law, call, used)
-    for call in profile.denoise:
-        yield _phase("denoise", profile, plan, law, call, used)
-    decode = profile.decode.get(plan.tiling) or profile.decode.get("off")
-    if decode is not None:
-        yield _phase("decode", profile, plan, law, decode, used)
+    yield _phase("load", profile, plan, law, None)
+    for name, call in _calls(profile, plan):
+        yield _phase(name, profile, plan, law, call)
 
 
-def _phase(
-    name: str, profile: Profile, plan: Plan, law: Law, call: Call | None, used: set[str]
-) -> Phase:
-    bytes_: dict[str, int] = {}
-    for component, weights in profile.components.items():
-        part = _as_used(profile, plan, component, call)
-        lies = _on_device(weights, part, plan, component, name, call)
-        if part.place is not Place.HOST:
-            lies = round(lies * law.touched(component, weights))
-        if lies:
-            bytes_[component] = lies
-    if call is not None and plan.parts[call.component].place not in (Place.HOST, Place.GONE):
+def _calls(profile: Profile, plan: Plan) -> Iterator[tuple[str, Call]]:
+    """Every call with its phase; where none was counted, each component's, doing nothing."""
+    if profile.uncounted is None:
+        yield from (("encode", call) for call in profile.encode)
+        yield from (("denoise", call) for call in profile.denoise)
+        decode = profile.decode.get(plan.tiling) or profile.decode.get("off")
+        yield from (("decode", call) for call in (decode,) if call is not None)
+        return
+    phases = dict.fromkeys(plan.model.denoisers, "denoise") | {"vae": "decode"}
+    for component in profile.components:
+        nothing = Call(component=component, count=1, work=Work(), narrow_bytes=0, other_bytes=0)
+        yield phases.get(component, "encode"), nothing
+
+
+def _phase(name: str, profile: Profile, plan: Plan, law: Law, call: Call | None) -> Phase:
+    bytes_ = {
+        component: round(on_device(profile, plan, component, name, call) * law.weights)
+        for component in profile.components
+    }
+    if call is not None and _computes_here(plan, call.component):
         bytes_[ACTIVATIONS] = _activations(profile, plan, law, call)
-        if name == "denoise":
-            bytes_[KEPT] = _kept(profile, plan, call)
-    bytes_[BESIDE] = law.beside(sum(bytes_.values()), name, plan)
+    if name in ("denoise", "decode"):
+        bytes_[KEPT] = _kept(profile, plan)
+    bytes_[BESIDE] = _beside(profile, plan, law, sum(bytes_.values()))
     return Phase(name=name, bytes={part: size for part, size in bytes_.items() if size})
 
 
-def _as_used(profile: Profile, plan: Plan, component: str, call: Call | None) -> Part:
-    """The part, in fp32 while a pipeline uses it so."""
-    part = plan.parts[component]
-    if call and call.component == component in profile.upcast and part.dtype == "fp16":
-        return Part(dtype="fp32", place=part.place)
-    return part
-
-
-def _on_device(
-    weights: Weights, part: Part, plan: Plan, component: str, phase: str, call: Call | None
-) -> int:
-    """Bytes of a component's weights on the device at the worst moment of a phase."""
-    here = call is not None and call.component == component
-    if part.place in (Place.HOST, Place.GONE):
-        return 0
-    if part.place in (Place.SWAPPED, Place.STAGED):
-        present = here or _stays_behind(plan, component, part, phase)
-        return part_bytes(weights, part) if present else 0
-    if part.place is Place.LEAVES:
-        return largest_layer(weights, part) * (1 + part.ahead) if here else 0
-    if part.place is Place.BLOCKS:
-        return _in_blocks(weights, part, here=here)
-    fused = plan.fused and component in plan.model.denoisers
-    return part_bytes(weights, part) + (fused_bytes(weights, part) if fused else 0)
-
-
-def _stays_behind(plan: Plan, component: str, part: Part, phase: str) -> bool:
-    """Whether a denoiser is still there while its picture is decoded, although it should be gone.
-
-    With bitsandbytes' weights under model offload it is: 12.24 GB allocated where the four-bit
-    denoiser of Flux and what decoding takes are 11.8 (diffusers' documentation), and 13.3 reserved
-    on an H100, while bf16 and torchao's 8 bits come out as they should (numbers.md B1, B3).
-    """
-    of_bitsandbytes = (part.quantizer or "").startswith("bnb-")
-    swapped = part.place is Place.SWAPPED and component in plan.model.denoisers
-    return phase == "decode" and swapped and of_bitsandbytes
-
-
-def _in_blocks(weights: Weights, part: Part, *, here: bool) -> int:
-    blocks = block_bytes(weights, part)
-    stay = round(sum(count * size for count, size in blocks) * part.share)
-    largest = max((size for _, size in blocks), default=0)
-    passing = largest * part.at_once * (1 + part.ahead) if here else 0
-    return rest_bytes(weights, part) + min(stay + passing, sum(c * size for c, size in blocks))
+def _computes_here(plan: Plan, component: str) -> bool:
+    """Whether a component's calls are made on the device, the first one at least."""
+    on_host = plan.device.kind in ("cpu", "mps")
+    return on_host or plan.parts[component].place not in (Place.HOST, Place.GONE)
 
 
 def _activations(profile: Profile, plan: Plan, law: Law, call: Call) -> int:
     """What one call has in memory beside the weights."""
     weights, part = profile.components[call.component], plan.parts[call.component]
-    used = _as_used(profile, plan, call.component, call)
-    wider = _WIDER[used.dtype]
-    live = call.narrow_bytes * wider + call.other_bytes
-    live += call.convolution_bytes * wider * law.workspace.get(call.convolution_axes, 0.0)
-    if call.component in plan.model.denoisers:
-        live += call.scores * plan.scores * _NUMBER_BYTES[used.dtype] * law.copies_of_scores
-    sliced = plan.sliced and call.component == "vae"
-    pictures = plan.multiple / (plan.workload.batch * plan.multiple if sliced else 1)
+    dtype = as_used(profile, plan, call.component, call).dtype
     compiled = call.component in plan.compiled
+    wider = _WIDER[dtype]
+    live = (call.narrow_bytes * wider + call.other_bytes) * law.live
+    live += sum(
+        size * wider * law.workspace.get((axes, dtype), 0.0)
+        for axes, size in ((2, call.flat_bytes), (3, call.deep_bytes))
+    )
+    if call.component in plan.model.denoisers:
+        written = plan.scores + (0.0 if compiled else plan.scores_uncompiled)
+        live += call.scores * written * _NUMBER_BYTES[dtype] * law.copies_of_scores
+    sliced = plan.sliced and call.component == "vae"
+    pictures = 1 / plan.workload.batch if sliced else plan.multiple
     return round(live * pictures) + unpacked_bytes(weights, part, compiled=compiled)
 
 
-def _kept(profile: Profile, plan: Plan, call: Call) -> int:
-    """What a cache keeps from one step to the next."""
-    number = _NUMBER_BYTES[plan.parts[call.component].dtype]
-    blocks = sum(block.count for block in profile.components[call.component].blocks)
-    outputs = plan.kept_outputs + plan.kept_per_block * blocks
-    return round(outputs * call.hidden * number * plan.multiple)
+def _kept(profile: Profile, plan: Plan) -> int:
+    """What a cache keeps from one step to the next, and until the picture is decoded.
+
+    For every denoiser, and for every pass of a step: with guidance there are two.
+    """
+    passes = max(1, round(sum(call.count for call in profile.denoise) / plan.workload.steps))
+    total = 0.0
+    for name in plan.model.denoisers:
+        weights = profile.components.get(name)
+        hidden = max((one.hidden for one in profile.denoise if one.component == name), default=0)
+        blocks = sum(block.count for block in weights.blocks) if weights else 0
+        outputs = plan.kept_outputs + plan.kept_per_block * blocks
+        total += outputs * hidden * _NUMBER_BYTES[plan.parts[name].dtype] * passes
+    return round(total * plan.multiple)
 
 
-def _host_bytes(profile: Profile, plan: Plan) -> int:
-    """What must lie in host memory between two calls, beside an accelerator."""
-    total = 0
-    for component, weights in profile.components.items():
-        part = plan.parts[component]
-        if part.place in (Place.DEVICE, Place.GONE, Place.STAGED) or part.from_disk:
-            continue  # what is only read may stay in its file
-        whole = part_bytes(weights, part)
-        total += whole - (_in_blocks(weights, part, here=False) if part.share else 0)
-    return total
+def _beside(profile: Profile, plan: Plan, law: Law, tensors: int) -> int:
+    """What the process takes for itself, and what packing weights leaves behind in it."""
+    total = law.process_bytes[plan.parts[plan.model.denoiser].dtype]
+    packages = set()
+    for name, part in plan.parts.items():
+        package = QUANTIZERS[part.quantizer].package if part.quantizer else ""
+        package = package.partition(">")[0]
+        if package in law.packing_bytes:
+            packages.add(package)
+            plain = part_bytes(profile.components[name], replace(part, quantizer=None))
+            total += round(plain * law.packing)
+    total += sum(law.packing_bytes[package] for package in packages)
+    return total + round(tensors * law.slack)

@@ -85,9 +85,9 @@ class Call(Record):
 
     ``narrow_bytes`` and ``other_bytes`` are what lies in memory beside the weights at the worst
     moment, in 16-bit floats, which grow and shrink with the format, and in all other formats.
-    ``convolution_bytes`` is what the largest convolution reads and writes, over how many axes
-    ``convolution_axes``. ``scores`` is the number of elements of the largest matrix of attention
-    scores, ``hidden`` that of one block's output, and ``output_bytes`` is what comes out.
+    ``flat_bytes`` is what the largest convolution over two axes reads and writes, ``deep_bytes``
+    over three. ``scores`` is the number of elements of the largest matrix of attention scores,
+    ``hidden`` that of one block's output, and ``output_bytes`` is what comes out.
     """
 
     component: str
@@ -95,8 +95,8 @@ class Call(Record):
     work: Work
     narrow_bytes: int
     other_bytes: int
-    convolution_bytes: int = 0
-    convolution_axes: int = 0
+    flat_bytes: int = 0
+    deep_bytes: int = 0
     output_bytes: int = 0
     scores: int = 0
     hidden: int = 0

@@ -6,6 +6,7 @@ are on the meta device: each call goes there, and zeros of the right shapes come
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from autotune.estimate.profile import Call, Profile, Work
+from autotune.estimate.tiles import tiled_call
 from autotune.estimate.weights import weights_of
 from autotune.levers.mechanisms.residency import blocks_of
 from autotune.models.catalog import find
@@ -22,9 +24,6 @@ from autotune.records import Device, Model, Workload
 
 #: Larger ones come back as one zero seen many times: a video is gigabytes.
 _REAL_BYTES = 32 << 20
-#: Copies of the picture beside its tiles: blended rows, the whole, and that clamped (counted for
-#: Wan, diffusers 0.42.1: 4.7 pictures where tiles make 1.7).
-_PUT_TOGETHER = 3
 
 
 class Structure(Protocol):
@@ -58,8 +57,10 @@ def profile_of(model: Model, structure: Structure, device: Device, caller: Calle
             name: weights_of(module, library=libraries[name]) for name, module in modules.items()
         },
     )
-    tracer = _Tracer(model=model, modules=modules)
     try:
+        # Others look at the structure's own modules, before and afterwards.
+        modules = {name: _readied(copy.deepcopy(module)) for name, module in modules.items()}
+        tracer = _Tracer(model=model, modules=modules)
         with tempfile.TemporaryDirectory() as place:
             pipe = _pipeline(model, structure, modules, Path(place))
             tracer.run(caller(pipe, model.workload))
@@ -70,14 +71,29 @@ def profile_of(model: Model, structure: Structure, device: Device, caller: Calle
         first = next(iter(str(error).strip().splitlines()), "")
         return profile.but(uncounted=f"{type(error).__name__}: {first}"[:300])
     return profile.but(
-        encode=tracer.encode, denoise=tracer.denoise, decode=decode, upcast=_upcast(modules)
+        encode=tracer.encode, denoise=tracer.denoise, decode=decode, upcast=_upcast(pipe, modules)
     )
 
 
-def _upcast(modules: Mapping[str, Any]) -> tuple[str, ...]:
-    """SDXL's VAE overflows in fp16, and says so in its configuration."""
-    config = getattr(modules.get("vae"), "config", {})
-    return ("vae",) if dict(config).get("force_upcast") else ()
+def _readied(module: Any) -> Any:
+    """The module in 16-bit floats, as a pipeline uses it with every lever at its baseline."""
+    import torch
+
+    torch.nn.Module.to(module, torch.bfloat16)  # not diffusers' own, which warns
+    module.eval()
+    for switch in ("tiling", "slicing"):
+        if getattr(module, f"use_{switch}", False):  # a lever has asked whether it can be
+            getattr(module, f"disable_{switch}")()
+    for part in module.modules():
+        if hasattr(part, "moe_infer"):
+            part.moe_infer = partial(_evenly, part)
+    return module
+
+
+def _upcast(pipe: Any, modules: Mapping[str, Any]) -> tuple[str, ...]:
+    """SDXL's VAE overflows in fp16, and its pipelines look whether its configuration says so."""
+    config = dict(getattr(modules.get("vae"), "config", {}))
+    return ("vae",) if hasattr(pipe, "upcast_vae") and config.get("force_upcast") else ()
 
 
 def _pipeline(model: Model, structure: Structure, modules: Mapping[str, Any], place: Path) -> Any:
@@ -108,18 +124,10 @@ class _Tracer:
     """Follows one generation through the modules."""
 
     def __init__(self, *, model: Model, modules: Mapping[str, Any]) -> None:
-        import torch
-
         self._model = model
         self._modules = modules
         self._counts: dict[tuple[str, str], list[Any]] = {}
         self._decoding: tuple[Any, Any] | None = None
-        for module in modules.values():
-            torch.nn.Module.to(module, torch.bfloat16)  # not diffusers' own, which warns
-            module.eval()
-            for part in module.modules():
-                if hasattr(part, "moe_infer"):
-                    part.moe_infer = partial(_evenly, part)
 
     @property
     def encode(self) -> tuple[Call, ...]:
@@ -178,25 +186,13 @@ class _Tracer:
         cropped = tree_map(
             lambda one: one[..., : tile[0], : tile[1]] if one is latents else one, self._decoding
         )
-        counted, _ = self._count("vae", self._modules["vae"].decode, cropped)
-        # Tiles at the far edges are smaller: what counts is how often a pixel is decoded.
-        covered = _covered(height, tile[0]) * _covered(width, tile[1])
-        times = covered / (tile[0] * tile[1])
-        one = _call("vae", 1, counted, None, 0)
-        work = Work(
-            linear=one.work.linear * times,
-            convolution=one.work.convolution * times,
-            attention=one.work.attention * times,
-            moved_bytes=one.work.moved_bytes * times,
-            operations=round(one.work.operations * times),
-        )
-        # Tiles are kept until the last one is there, and are then blended and put together.
-        picture = whole.output_bytes
-        together = round((covered / (height * width) + _PUT_TOGETHER) * picture)
-        return one.but(
-            work=work,
-            narrow_bytes=max(one.narrow_bytes + picture, together - one.other_bytes),
-            output_bytes=picture,
+        counted, made = self._count("vae", self._modules["vae"].decode, cropped)
+        return tiled_call(
+            one=_call("vae", 1, counted, made, 0),
+            whole=whole,
+            latents=(height, width),
+            tile=tile,
+            scale=max(one.shape[-1] for one in _tensors(made)) // tile[1],
         )
 
     def _calls(self) -> Iterator[Call]:
@@ -207,7 +203,7 @@ class _Tracer:
     def _hollow(self, name: str, module: Any, method: str) -> Iterator[None]:
         from torch.utils._pytree import tree_map
 
-        from autotune.estimate.count import hollow as hollow_of
+        from autotune.estimate.values import hollow as hollow_of
 
         call = getattr(module, method)
 
@@ -253,10 +249,11 @@ class _View:
 
 def _evenly(moe: Any, tokens: Any, *_: Any) -> Any:
     """A mixture of experts whose tokens spread evenly: the real router looks at their values."""
+    result = tokens.new_empty(tokens.shape)
     rows = tokens.shape[0] * moe.num_activated_experts // len(moe.experts)
     for expert in moe.experts:
         expert(tokens.new_empty(rows, tokens.shape[1]))
-    return tokens.new_empty(tokens.shape)
+    return result
 
 
 def _call(name: str, count: int, counted: Any, output: Any, hidden: int) -> Call:
@@ -272,18 +269,12 @@ def _call(name: str, count: int, counted: Any, output: Any, hidden: int) -> Call
         ),
         narrow_bytes=counted.narrow_bytes,
         other_bytes=counted.other_bytes,
-        convolution_bytes=counted.widest_convolution,
-        convolution_axes=counted.convolution_axes,
+        flat_bytes=counted.flat_bytes,
+        deep_bytes=counted.deep_bytes,
         output_bytes=_bytes(output),
         scores=counted.scores,
         hidden=hidden,
     )
-
-
-def _covered(side: int, tile: int) -> int:
-    """The widths of all tiles in a row: each begins where three quarters of the last one end."""
-    step = max(1, tile * 3 // 4)
-    return sum(min(tile, side - start) for start in range(0, side, step))
 
 
 def _tensors(value: Any) -> list[Any]:
@@ -298,7 +289,8 @@ def _bytes(value: Any) -> int:
 
 
 def _signature(inputs: Any) -> str:
-    return repr([(tuple(one.shape), str(one.dtype)) for one in _tensors(inputs)])
+    """Formats do not matter: latents are of another one before the first step."""
+    return repr([tuple(one.shape) for one in _tensors(inputs)])
 
 
 def _to_zeros(value: Any) -> Any:

@@ -31,7 +31,7 @@ stage = Stage.BUILD
 _SWAPPABLE = {"AttnProcessor", "AttnProcessor2_0", "JointAttnProcessor2_0"}
 _SWAPPED = {"XFormersAttnProcessor", "XFormersJointAttnProcessor"}
 #: The kernel that follows the formula step by step.
-_PLAIN = "native-math"
+_PLAIN, _COMPILED = "native-math", "flex"
 #: Where the structure of a denoiser does not tell: the width most of them have.
 _USUAL_HEAD = 128
 
@@ -92,8 +92,16 @@ def engaged(target: Target, choice: str) -> Evidence:
 
 
 def plan(plan: Plan, choice: str) -> Plan:
-    """The plain formula writes all scores down, the others none."""
-    return plan.but(scores=1.0) if choice == _PLAIN else plan
+    """The plain formula writes all scores down as 32-bit floats, the others none.
+
+    flex is made to be compiled; where the denoiser is not, it writes them down too.
+    """
+    denoiser = plan.parts.get(plan.model.denoiser)
+    wide = denoiser is None or denoiser.dtype == "fp32"
+    written = 1.0 if wide else 2.0
+    if choice == _PLAIN:
+        return plan.but(scores=written)
+    return plan.but(scores_uncompiled=written) if choice == _COMPILED else plan
 
 
 def _problem(id: str, backend: Backend, device: Device, view: ModelView | None) -> str | None:

@@ -89,18 +89,19 @@ _SETTINGS: Mapping[str, _Setting] = {
         fidelity=Fidelity.EXACT,
     ),
 }
-#: Outputs that each technique keeps, once for the denoiser and once for each block (the states of
-#: diffusers 0.42.1): first-block the first block's output and residual and two residuals of the
-#: rest; MagCache its input and a residual; TaylorSeer two orders for every attention; PAB the
-#: output of every attention, FasterCache two of them and four of the whole; SeaCache residuals of
-#: two orders; the keys and values of a prompt are small.
+#: Outputs of a block that each technique keeps, once for the denoiser and once for each block (the
+#: states of diffusers 0.42.1). First-block: output and residual of the first block, residual of
+#: the rest. MagCache: what went into the blocks, and a residual. TaylorSeer: two orders for every
+#: attention. PAB: the output of every attention. FasterCache: two of them; what it keeps of
+#: the whole is as small as the latents. SeaCache: what went in, and residuals of two passes. The
+#: keys and values of a prompt are small.
 _KEPT: Mapping[str, tuple[float, float]] = {
-    "first-block": (4.0, 0.0),
+    "first-block": (3.0, 0.0),
     "magcache": (2.0, 0.0),
     "taylorseer": (0.0, 2.0),
     "pab": (0.0, 1.0),
-    "fastercache": (4.0, 2.0),
-    "seacache": (4.0, 0.0),
+    "fastercache": (0.0, 2.0),
+    "seacache": (3.0, 0.0),
     "text-kv": (0.0, 0.0),
 }
 #: In NucleusMoE the text goes through modules of its own; the rest runs in every pass.
@@ -168,12 +169,13 @@ def engaged(target: Target, choice: str) -> Evidence:
 
 def plan(plan: Plan, choice: str) -> Plan:
     """What is kept from one step for the next ones."""
-    if choice == "none":
-        return plan
-    setting = _SETTINGS[choice]
-    whole, every = _KEPT[setting.technique]
-    if setting.lite:
-        whole, every = every, 0.0  # of the last layer alone
+    if choice == "none" or _SETTINGS[choice].lite:
+        return plan  # lite keeps what the last layer makes, which is as small as the latents
+    technique = _SETTINGS[choice].technique
+    whole, every = _KEPT[technique]
+    denoiser = plan.parts.get(plan.model.denoiser)
+    if technique == "taylorseer" and denoiser is not None and denoiser.dtype == "fp32":
+        every /= 2  # in bf16, whatever is computed in
     return plan.but(kept_outputs=whole, kept_per_block=every)
 
 

@@ -23,7 +23,7 @@ from autotune.levers.mechanisms.residency import (
 from autotune.levers.mechanisms.streaming import GROUPS, SHARES, evidence, fails_by_layer, stream
 from autotune.levers.mechanisms.torch_names import is_accelerator, torch_device
 from autotune.levers.plan import Place, Plan
-from autotune.records import Choice, Device, Evidence, Stage
+from autotune.records import Choice, Device, Evidence, Model, Stage
 
 name = "offload"
 what = "which weights lie on the device"
@@ -46,8 +46,10 @@ _WHAT = {
     "partial-75": "three quarters of the denoiser stay, the rest comes block by block",
     "staged": "one component at a time, dropped after use",
 }
-#: Where whole components lie that come and go.
-_WHOLE = {"model": Place.SWAPPED, "staged": Place.STAGED, "sequential": Place.LEAVES}
+#: Where components lie that all come and go in the same way, and what does not: Stable Diffusion
+#: keeps its safety checker out of it (``_exclude_from_cpu_offload``).
+_EACH = {"model": Place.SWAPPED, "staged": Place.STAGED, "sequential": Place.LEAVES}
+_STAYS = "safety_checker"
 #: Made of accelerate's hooks, which diffusers' VAEs ask only where it is installed.
 _BY_ACCELERATE = ("model", "sequential", "staged")
 
@@ -140,23 +142,37 @@ def plan(plan: Plan, choice: str) -> Plan:
     """The components one by one, or the denoisers in pieces and the encoders in layers."""
     if choice == "none":
         return plan
-    if choice in _WHOLE:
-        return _placed(plan, plan.parts, place=_WHOLE[choice])
+    if choice in _EACH:
+        moved = plan.parts.keys() - {_STAYS}
+        # What is read layer by layer, and never written back, may stay in its file.
+        return _placed(plan, moved, place=_EACH[choice], from_disk=choice == "sequential")
     how = GROUPS.get(choice, {"use_stream": True})
-    ahead = bool(how.get("use_stream"))
-    plan = _placed(plan, plan.model.text_encoders, place=Place.LEAVES, ahead=ahead)
+    leaves = {
+        "place": Place.LEAVES,
+        "ahead": bool(how.get("use_stream")),
+        "from_disk": bool(how.get("low_cpu_mem_usage")),
+    }
+    plan = _placed(plan, plan.model.text_encoders, **leaves)
+    plan = _placed(plan, _by_themselves(plan.model), place=Place.STAGED, ahead=False)
     if how.get("offload_type") == "leaf_level":
-        return _placed(plan, plan.model.denoisers, place=Place.LEAVES, ahead=ahead)
+        return _placed(plan, plan.model.denoisers, **leaves)
     return _placed(
         plan,
         plan.model.denoisers,
         place=Place.BLOCKS,
         share=SHARES.get(choice, 0.0),
-        # Of a share the blocks come layer by layer, one after the other.
-        at_once=how.get("num_blocks_per_group", 1),
-        ahead=ahead,
+        # Of a share blocks come layer by layer, one after the other: never a whole one.
+        at_once=how.get("num_blocks_per_group", 0),
+        ahead=leaves["ahead"],
         from_disk=choice == "group-disk",
     )
+
+
+def _by_themselves(model: Model) -> list[str]:
+    """The encoders that cannot be streamed: each comes as a whole and leaves after its call."""
+    encoders = set(model.text_encoders)
+    parts = (part for part in model.components if part.name in encoders)
+    return [part.name for part in parts if fails_by_layer(part.class_name)]
 
 
 def _placed(plan: Plan, names: Iterable[str], **where: Any) -> Plan:

@@ -43,7 +43,8 @@ class Part:
         file_bytes: What they take as they come out of a given file.
         place: Where they lie.
         share: Of the blocks, by bytes, that stay on the device (``Place.BLOCKS``).
-        at_once: Blocks that come to the device together (``Place.BLOCKS``).
+        at_once: Blocks that come to the device together (``Place.BLOCKS``); 0 if each comes layer
+            by layer.
         ahead: Whether the next ones are on their way while these are in use.
         from_disk: Whether they come from a file, and lie nowhere in host memory.
     """
@@ -73,6 +74,7 @@ class Plan:
             with a kernel that never writes them down.
         kept_outputs: Outputs of a block that are kept from one step to the next.
         kept_per_block: The same, for every block.
+        scores_uncompiled: The same, of a kernel that does so unless it is compiled.
         compiled: Components whose modules run as compiled code.
     """
 
@@ -85,6 +87,7 @@ class Plan:
     multiple: int = 1
     fused: bool = False
     scores: float = 0.0
+    scores_uncompiled: float = 0.0
     kept_outputs: float = 0.0
     kept_per_block: float = 0.0
     compiled: frozenset[str] = field(default_factory=frozenset)

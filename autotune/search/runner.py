@@ -12,6 +12,7 @@ from autotune.engine.base import Engine, Step
 from autotune.errors import CannotRun
 from autotune.levers import start_up_s
 from autotune.records import Candidate, Effort, Outcome, Status, TrialSpec
+from autotune.search.doubt import Doubt
 from autotune.search.history import History, Tried
 from autotune.search.listener import Listener
 from autotune.search.request import Request
@@ -34,13 +35,17 @@ MOST_RETRIES = 2
 
 @dataclass(kw_only=True)
 class Runner:
-    """Runs candidates; ``stop_at`` is the monotonic time after which nothing new is started."""
+    """Runs candidates; ``stop_at`` is the monotonic time after which nothing new is started.
+
+    ``doubt`` says of a measurement why it cannot be true, if so.
+    """
 
     engine: Engine
     request: Request
     listener: Listener
     history: History
     stop_at: float | None = None
+    doubt: Doubt = lambda candidate, outcome: None
     count: int = 0
     _baseline_s: float | None = field(default=None, init=False)
 
@@ -119,6 +124,9 @@ class Runner:
             with contextlib.suppress(CannotRun):  # it may have ended just before
                 self._cancel(spec.trial)
             raise
+        problem = self.doubt(candidate, outcome) if outcome.status is Status.MEASURED else None
+        if problem is not None:
+            outcome = outcome.but(status=Status.IMPLAUSIBLE, message=problem)
         return Tried(number=self.count, candidate=dict(candidate), why=why, outcome=outcome)
 
     def _deadline(self, candidate: Candidate) -> float:
@@ -160,5 +168,5 @@ def environment_failed(outcome: Outcome) -> bool:
 
 
 def may_be_chance(outcome: Outcome) -> bool:
-    """Whether the candidate deserves a second try: crashes and hangs can come from elsewhere."""
-    return outcome.status in (Status.CRASHED, Status.HUNG)
+    """Whether the candidate deserves a second try: what was seen can come from elsewhere."""
+    return outcome.status in (Status.CRASHED, Status.HUNG, Status.IMPLAUSIBLE)

@@ -24,8 +24,9 @@ _PAIRS = (("offload", "quantize-denoiser"), ("cache", "compile"))
 _STARTS = 4
 #: A change that gains less than this is left out, and one of two that are this near to each other.
 _ALIKE = 0.01
-#: The next line of a list takes no more than this share of the memory of the one before.
-_LEANER = 0.9
+#: The next line of a list takes no more than this share of the memory of those before: of the
+#: device's, or of the host's.
+_LEANER, _LEANER_BESIDE = 0.9, 0.7
 #: Rounds over all levers; three were enough for every model and budget of the catalogue.
 _ROUNDS = 4
 
@@ -87,17 +88,17 @@ class Shortlist:
         return fastest or found
 
     def fitting(self, budget_bytes: int, count: int) -> list[Foreseen]:
-        """From the fastest that fits to the leanest: each takes clearly less than the one before.
+        """From the fastest that fits on: each takes clearly less than every one before.
 
-        Out of all that were looked at so far.
+        Less of the device, or less of the host. Out of all that were looked at so far.
         """
         known = [one for one in self._known.values() if one is not None]
         fits = [one for one in known if one.memory.peak_bytes <= budget_bytes]
         chosen: list[Foreseen] = []
         for one in sorted(fits, key=lambda one: (one.latency.image_s, one.memory.peak_bytes)):
-            limit = round(chosen[-1].memory.peak_bytes * _LEANER) if chosen else budget_bytes
-            if one.memory.peak_bytes <= limit:
-                chosen.append(self._simplified(one, limit))
+            one = self._simplified(one, budget_bytes)
+            if all(_takes_less(one, other) for other in chosen):
+                chosen.append(one)
             if len(chosen) == count:
                 break
         return chosen
@@ -162,3 +163,10 @@ def _differs(one: Foreseen, other: Foreseen) -> bool:
     slower = abs(one.latency.image_s / other.latency.image_s - 1) if other.latency.image_s else 1.0
     larger = abs(one.memory.peak_bytes / other.memory.peak_bytes - 1)
     return max(slower, larger) > _ALIKE
+
+
+def _takes_less(one: Foreseen, other: Foreseen) -> bool:
+    return (
+        one.memory.peak_bytes <= other.memory.peak_bytes * _LEANER
+        or one.memory.host_bytes < other.memory.host_bytes * _LEANER_BESIDE
+    )

@@ -18,6 +18,7 @@ from autotune.recipe.write import write_recipe
 from autotune.records import InspectSpec, Outcome, Status, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.confirm import PAIRS, confirm
+from autotune.search.doubt import make_doubt
 from autotune.search.funnel import count_funnel
 from autotune.search.history import History, Tried
 from autotune.search.listener import Listener
@@ -85,7 +86,12 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
     history = History(space=space, budget_bytes=request.budget_bytes)
     stop_at = None if request.time_s is None else start + request.time_s
     runner = Runner(
-        engine=engine, request=request, listener=listener, history=history, stop_at=stop_at
+        engine=engine,
+        request=request,
+        listener=listener,
+        history=history,
+        stop_at=stop_at,
+        doubt=make_doubt(request.model, request.device, admission.profile),
     )
     study = _Study(runner=runner, admission=admission)
     winner, needed, stopped_by, broke = None, None, None, None

@@ -11,20 +11,25 @@ from typing import Any
 
 import pytest
 
+from autotune.estimate.plan import plan_of
 from autotune.levers import BUILT_IN, load_levers
 from autotune.levers.base import Target
+from autotune.levers.plan import Plan
 from autotune.models.structure import Structure
 from autotune.records import Choice, Device, Evidence, Fidelity, Stage, Workload
 from autotune.trial import clock, generate, output
 from autotune.trial.memory import make_meter
 from tests.contract.row import Row
 from tests.contract.rows import ROWS
+from tests.levers.built import card
+from tests.tiny import TINY
 from tests.trial.bench import CPU, fitted, tiny_model
 
 pytestmark = pytest.mark.trials
 
 #: What changes the order of additions in fp32 changes a picture by at most this (seen: 1.2e-5).
 _LOSSLESS = 1e-4
+CARD = card()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +233,60 @@ def test_an_attention_backend_that_a_unet_ignores_is_not_engaged() -> None:
     assert made.evidence == Evidence(
         engaged=False, detail="processors use: torch (they take no backend)"
     )
+
+
+planning = pytest.mark.parametrize(
+    "name", [name for name, lever in load_levers().items() if hasattr(lever, "plan")]
+)
+
+
+def plans_of(pipeline: str) -> list[Plan]:
+    """The tiny pipeline as it starts, and as other levers may have left it."""
+    model = tiny_model(pipeline)
+    elsewhere = {"dtype": "bf16", "text-encoders": "host", "offload": "model", "batch": "x2"}
+    return [plan_of(model, CARD, choices) for choices in ({}, elsewhere)]
+
+
+@planning
+@pytest.mark.parametrize("pipeline", TINY)
+def test_a_plan_is_made_of_nothing_but_the_plan_before_and_the_choice(
+    name: str, pipeline: str
+) -> None:
+    lever: Any = load_levers()[name]
+    for before, as_it_was in zip(plans_of(pipeline), plans_of(pipeline), strict=True):
+        # Also of choices that are not available here: recipes come from elsewhere.
+        for choice in lever.choices(CARD, None):
+            found = lever.plan(before, choice.id)
+            assert isinstance(found, Plan)
+            assert found == lever.plan(before, choice.id)
+            assert before == as_it_was
+            assert found.parts.keys() == before.parts.keys()
+            assert (found.model, found.device) == (before.model, before.device)
+
+
+@planning
+@pytest.mark.parametrize("pipeline", TINY)
+def test_a_baseline_plans_nothing_unless_it_is_a_format(name: str, pipeline: str) -> None:
+    lever: Any = load_levers()[name]
+    start = plans_of(pipeline)[0]
+    view = Structure(tiny_model(pipeline), tiny_model(pipeline).workload)
+    (baseline,) = (one.id for one in lever.choices(CARD, view) if one.baseline)
+    found = lever.plan(start, baseline)
+    assert found == (start.with_parts(start.parts, dtype=baseline) if name == "dtype" else start)
+
+
+@pytest.mark.parametrize("device", ["card", "cpu"])
+@pytest.mark.parametrize("pipeline", TINY)
+def test_the_plan_of_all_baselines_is_the_model_as_it_is(pipeline: str, device: str) -> None:
+    model, on = tiny_model(pipeline), CARD if device == "card" else CPU
+    view = Structure(model, model.workload)
+    baselines = {
+        name: one.id
+        for name, lever in load_levers().items()
+        for one in lever.choices(on, view)
+        if one.baseline
+    }
+    assert plan_of(model, on, baselines) == plan_of(model, on, {})
 
 
 @pytest.mark.parametrize("name", load_levers())

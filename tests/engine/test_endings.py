@@ -129,8 +129,8 @@ def test_an_environment_that_cannot_import_torch_is_said_in_a_sentence(tmp_path:
 
 
 def test_a_look_at_a_model_that_does_not_end_is_said_in_a_sentence(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "_INSPECT_DEADLINE_S", 0.1)
     with pytest.raises(CannotRun, match="looking at sd15 took more than 0 s"):
-        local.inspect_alone(InspectSpec(model=tiny_model("sd15"), device=CPU))
+        local.inspect_alone(InspectSpec(model=tiny_model("sd15"), device=CPU), tmp_path)

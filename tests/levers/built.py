@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from autotune.estimate.plan import plan_of
 from autotune.levers import load_levers
 from autotune.levers.base import Target
-from autotune.records import Device, Evidence, Workload
+from autotune.levers.plan import Plan
+from autotune.records import Device, Evidence, Model, Workload
 from autotune.trial import clock, generate, output
 from autotune.trial.memory import make_meter
 from tests.trial.bench import CPU, SMALL, fitted, tiny_model
@@ -51,6 +53,19 @@ def proof(target: Target, lever: str, choice: str) -> Evidence:
 def reasons(lever: str, device: Device, view: Any = None) -> dict[str, str | None]:
     """By choice, why it cannot be had."""
     return {one.id: one.unavailable for one in load_levers()[lever].choices(device, view)}
+
+
+def planned(model: Model | str, device: Device | None = None, **choices: str) -> Plan:
+    """What these choices make of the model (or the tiny pipeline of that name), on a card."""
+    record = tiny_model(model) if isinstance(model, str) else model
+    return plan_of(record, device or card(), named(choices))
+
+
+def with_twin(model: Model) -> Model:
+    """The model with a second denoiser of the same class."""
+    own = model.component(model.denoiser)
+    assert own is not None
+    return model.but(components=(*model.components, own.but(name=f"{own.name}_2")))
 
 
 def named(choices: dict[str, str]) -> dict[str, str]:

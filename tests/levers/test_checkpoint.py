@@ -19,6 +19,7 @@ from autotune.records import Device, Evidence, Fidelity, Model, Status
 from autotune.trial import generate
 from autotune.trial.run import run_trial
 from tests.checkpoints import own_weights, with_checkpoints, write_bfl, write_gguf
+from tests.levers.built import planned
 from tests.trial.bench import CPU, SMALL, fitted, tiny_model, trial_spec
 
 pytestmark = pytest.mark.trials
@@ -114,12 +115,17 @@ def test_a_trial_with_a_file_is_measured_and_its_weights_are_the_files(
     own = model.component("transformer")
     assert own is not None
     assert file.weight_bytes <= outcome.weights["transformer"] < own.weight_bytes / 2
-    resident = {part.name: part.weight_bytes for part in model.components}
-    assert checkpoint.memory(model, "own", resident) == resident
-    assert checkpoint.memory(model, "gguf", resident) == {
-        **resident,
-        "transformer": file.weight_bytes,
-    }
+
+
+@pytest.mark.parametrize("kind", ["gguf", "svdquant", "bfl", "auto-round"])
+def test_only_what_was_given_for_the_choice_lies_as_in_its_file(kind: str, given: Makes) -> None:
+    plain = planned(tiny_model("flux"))
+    assert planned(tiny_model("flux"), checkpoint=kind) == plain, "nothing was given"
+    model = given("flux", "Q4_0")
+    found = planned(model, checkpoint=kind)
+    sizes = {name: part.file_bytes for name, part in found.parts.items() if part.file_bytes}
+    assert sizes == ({"transformer": model.given[0].weight_bytes} if kind == "gguf" else {})
+    assert planned(model, checkpoint="own") == planned(model)
 
 
 @pytest.mark.parametrize("pipeline", ["flux", "wan"])

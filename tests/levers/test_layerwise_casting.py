@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from autotune.estimate.memory import weights_floor
-from autotune.levers import load_levers
-from tests.levers.built import built, observed, proof
+from tests.levers.built import built, observed, planned, proof, with_twin
 from tests.trial.bench import tiny_model
 
 pytestmark = pytest.mark.trials
@@ -53,13 +51,11 @@ def test_the_other_format_is_no_proof_and_neither_is_any_for_off() -> None:
     assert proof(built("sd15", layerwise_casting="off"), LEVER, "off").engaged
 
 
-def test_the_memory_bound_is_a_byte_a_parameter_of_the_denoiser() -> None:
-    model = tiny_model("flux")
-    plain = weights_floor(model, {"dtype": "bf16"}, "cuda")
-    cast = weights_floor(model, {"dtype": "bf16", LEVER: "fp8-e4m3"}, "cuda")
-    denoiser = model.component("transformer")
-    assert denoiser is not None
-    assert plain - cast == denoiser.parameters
-    lever: Any = load_levers()[LEVER]
-    # Less than that lies there already: offloaded, or in four bits.
-    assert lever.memory(model, "fp8-e4m3", {"transformer": 10}) == {"transformer": 10}
+@pytest.mark.parametrize("choice", ["fp8-e4m3", "fp8-e5m2"])
+def test_every_denoiser_is_planned_in_8_bits_and_nothing_else(choice: str) -> None:
+    model = with_twin(tiny_model("flux"))
+    found = planned(model, layerwise_casting=choice, dtype="bf16")
+    cast = {name for name, part in found.parts.items() if part.cast}
+    assert cast == {"transformer", "transformer_2"}
+    assert {part.dtype for part in found.parts.values()} == {"bf16"}, "what is computed in"
+    assert not any(part.cast for part in planned(model, layerwise_casting="off").parts.values())

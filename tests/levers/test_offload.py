@@ -264,55 +264,6 @@ def test_a_component_left_elsewhere_is_seen() -> None:
     assert not proof(target, "offload", "model").engaged
 
 
-# ----------------------------------------------------------------------------------- memory
-
-BYTES = {"transformer": 1000, "text_encoder": 10, "text_encoder_2": 400, "vae": 80, "other": 5}
-
-
-@pytest.mark.parametrize(
-    ("choice", "left"),
-    [
-        ("none", 1495),
-        ("model", 1000),
-        ("staged", 1000),
-        ("sequential", 0),
-        ("group-block", 85),
-        ("group-leaf-stream", 85),
-        ("group-disk", 85),
-        ("partial-25", 335),
-        ("partial-75", 835),
-    ],
-)
-def test_of_each_choice_this_much_lies_on_the_device(choice: str, left: int) -> None:
-    found = offload.memory(tiny_model("flux"), choice, BYTES)
-    assert sum(found.values()) == left
-    assert found.keys() == BYTES.keys()
-
-
-def test_the_largest_component_decides_once_the_denoiser_is_small() -> None:
-    small = {**BYTES, "transformer": 100}
-    found = offload.memory(tiny_model("flux"), "staged", small)
-    assert found == {**dict.fromkeys(BYTES, 0), "text_encoder_2": 400}
-
-
-@pytest.mark.parametrize(
-    ("choice", "held"),
-    [
-        ("none", 0),
-        ("staged", 0),
-        ("sequential", 0),
-        ("model", 1490),
-        ("group-block", 1410),
-        ("group-leaf-stream", 1410),
-        ("group-leaf-stream-lean", 0),
-        ("group-disk", 410),
-        ("partial-50", 410),
-    ],
-)
-def test_of_each_choice_this_much_must_lie_on_the_host(choice: str, held: int) -> None:
-    assert offload.host_memory(tiny_model("flux"), choice, BYTES) == held
-
-
 # ------------------------------------------------------------- what only an accelerator runs
 
 

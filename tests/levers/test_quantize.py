@@ -18,7 +18,7 @@ from autotune.levers.mechanisms.quanto_unpacking import unpack
 from autotune.models.structure import Structure
 from autotune.records import Evidence, Model
 from autotune.trial import generate, output
-from autotune.trial.weights import stored_bytes
+from tests.levers.built import planned, with_twin
 from tests.trial.bench import CPU, SMALL, fitted, tiny_model
 
 pytestmark = pytest.mark.trials
@@ -153,22 +153,40 @@ def test_every_twin_of_the_denoiser_must_be_quantized() -> None:
     assert "transformer_2: 0 of 30 Linears are quantized" in told.detail
 
 
-@pytest.mark.parametrize("id", ["torchao-int8wo", "torchao-fp8wo", "quanto-int8", "quanto-int4"])
-def test_what_it_takes_is_never_less_than_estimated(id: str) -> None:
+@pytest.mark.parametrize(
+    ("lever", "parts"),
+    [
+        ("quantize_denoiser", {"transformer", "transformer_2"}),
+        ("quantize_text_encoder", {"text_encoder_2"}),
+        ("quantize_other_encoders", {"text_encoder"}),
+        ("quantize_vae", {"vae"}),
+    ],
+)
+def test_each_lever_plans_its_own_components(lever: str, parts: set[str]) -> None:
+    model = with_twin(tiny_model("flux"))
+    assert planned(model, **{lever: "none"}) == planned(model)
+    for id in QUANTIZERS:
+        found = planned(model, **{lever: id}).parts
+        assert {name for name, part in found.items() if part.quantizer == id} == parts
+        assert {part.quantizer for name, part in found.items() if name not in parts} == {None}
+
+
+def test_what_a_lever_plans_is_what_it_quantizes() -> None:
+    for lever in ("denoiser", "text_encoder", "other_encoders", "vae"):
+        choices = {f"quantize_{lever}": "torchao-int8wo"}
+        target = Target(model=tiny_model("flux"), device=CPU, workload=SMALL)
+        load_levers()[f"quantize-{lever}".replace("_", "-")].apply(target, "torchao-int8wo")
+        parts = planned("flux", **choices).parts
+        assert target.quantization.keys() == {
+            name for name, part in parts.items() if part.quantizer
+        }
+
+
+def test_without_a_component_there_is_nothing_to_plan() -> None:
     model = tiny_model("flux")
-    before = {part.name: part.weight_bytes for part in model.components}
-    lever: Any = load_levers()["quantize-denoiser"]
-    least = lever.memory(model, id, before)
-    taken = stored_bytes(built("flux", quantize_denoiser=id).denoiser)
-    part = model.component("transformer")
-    assert part is not None
-    assert least["transformer"] == part.parameters * QUANTIZERS[id].bits // 8
-    assert least["transformer"] <= taken < before["transformer"]
-    assert {name: size for name, size in least.items() if name != "transformer"} == {
-        name: size for name, size in before.items() if name != "transformer"
-    }
-    assert lever.memory(model, "none", before) == before
-    assert lever.memory(model, id, {"transformer": 10})["transformer"] == 10, "it adds nothing"
+    bare = model.but(components=(model.component("transformer"),))
+    for lever in ("quantize_text_encoder", "quantize_other_encoders", "quantize_vae"):
+        assert planned(bare, **{lever: "torchao-int8wo"}) == planned(bare)
 
 
 # --------------------------------------------------------------------- weights stored quantized

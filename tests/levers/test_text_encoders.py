@@ -12,12 +12,13 @@ from autotune.errors import BadInput
 from autotune.levers import text_encoders
 from autotune.levers.mechanisms.encoders import Gone, Memo, OnHost
 from autotune.levers.mechanisms.residency import group_hooks, offloaded
+from autotune.levers.plan import Place
 from autotune.records import Component
 from autotune.trial import generate, output
 from autotune.trial.run import run_trial
-from tests.levers.built import built, card, observed, proof, reasons
+from tests.levers.built import built, card, observed, planned, proof, reasons
 from tests.levers.views import view_of
-from tests.trial.bench import SMALL, tiny_model, trial_spec
+from tests.trial.bench import SMALL, trial_spec
 
 pytestmark = pytest.mark.trials
 
@@ -287,11 +288,12 @@ def test_refusals_name_the_device_and_the_pipeline() -> None:
 
 
 def test_encoders_elsewhere_take_nothing_of_the_device() -> None:
-    model, resident = tiny_model("flux"), {"transformer": 9, "text_encoder": 2, "vae": 1}
-    assert text_encoders.memory(model, "device", resident) == resident
-    for choice in ("host", "precomputed"):
-        left = text_encoders.memory(model, choice, resident)
-        assert (left["transformer"], left["text_encoder"], left["vae"]) == (9, 0, 1)
+    plain, encoders = planned("flux"), ("text_encoder", "text_encoder_2")
+    assert planned("flux", text_encoders="device") == plain
+    for choice, place in (("host", Place.HOST), ("precomputed", Place.GONE)):
+        found = planned("flux", text_encoders=choice)
+        assert found == plain.with_parts(encoders, place=place)
+        assert {name for name, part in found.parts.items() if part.place is place} == {*encoders}
 
 
 def test_only_what_encodes_at_first_takes_time_to_start() -> None:

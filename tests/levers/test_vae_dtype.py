@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from autotune.levers import load_levers
-from tests.levers.built import built, card, observed, proof, reasons
+from tests.levers.built import built, card, observed, planned, proof, reasons
 from tests.trial.bench import SMALL, tiny_model
 
 pytestmark = pytest.mark.trials
@@ -118,14 +116,19 @@ def test_an_old_card_has_no_bf16() -> None:
     assert reasons(LEVER, card("8.0"))["bf16"] is None
 
 
-def test_the_memory_bound_follows_the_format_unless_the_vae_is_another_one() -> None:
+def test_the_vae_alone_is_planned_in_the_format_and_after_the_pipelines() -> None:
+    plain = planned("flux", dtype="fp16")
+    assert planned("flux", vae_dtype="same", dtype="fp16") == plain
+    for choice in ("fp32", "bf16"):
+        found = planned("flux", vae_dtype=choice, dtype="fp16")
+        assert found == plain.with_parts(["vae"], dtype=choice)
+        assert {part.dtype for part in found.parts.values()} == {"fp16", choice}
+    quantized = planned("flux", vae_dtype="fp32", quantize_vae="torchao-int8wo")
+    assert quantized.parts["vae"].quantizer == "torchao-int8wo", "it stays packed"
+
+
+def test_without_a_vae_there_is_nothing_to_plan() -> None:
     model = tiny_model("flux")
-    part = model.component("vae")
-    assert part is not None
-    lever: Any = load_levers()[LEVER]
-    plain = {"vae": part.parameters * 2, "transformer": 7}
-    assert lever.memory(model, "same", plain) == plain
-    assert lever.memory(model, "fp32", plain) == {"vae": part.parameters * 4, "transformer": 7}
-    assert lever.memory(model, "bf16", plain) == plain
-    small = {"vae": part.parameters // 2, "transformer": 7}
-    assert lever.memory(model, "fp32", small) == small
+    rest = tuple(part for part in model.components if part.name != "vae")
+    blind = model.but(components=rest)
+    assert planned(blind, vae_dtype="fp32", quantize_vae="torchao-int8wo") == planned(blind)

@@ -16,6 +16,7 @@ from autotune.trial import generate
 from autotune.trial.run import run_trial
 from tests.checkpoints import with_checkpoints, write_tiny_vae
 from tests.contract.row import MEDIUM
+from tests.levers.built import planned
 from tests.trial.bench import CPU, SMALL, tiny_model, trial_spec
 
 pytestmark = pytest.mark.trials
@@ -75,10 +76,10 @@ def test_the_class_of_the_vae_is_the_evidence(tiny_vae: Path) -> None:
 
 def test_a_tiny_vae_takes_its_own_bytes_and_changes_pictures(tiny_vae: Path) -> None:
     model = with_tiny_vae("flux", tiny_vae)
-    resident = {part.name: part.weight_bytes for part in model.components}
-    assert vae_model.memory(model, "own", resident) == resident
-    taken = vae_model.memory(model, "tiny", resident)
-    assert taken == {**resident, "vae": model.given[0].weight_bytes}
+    own, tiny = planned(model), planned(model, vae_model="tiny")
+    assert planned(model, vae_model="own") == own
+    assert tiny == own.with_parts(["vae"], file_bytes=model.given[0].weight_bytes)
+    assert own.parts["vae"].file_bytes is None
     assert {one.fidelity for one in vae_model.choices(CPU, None)} == {
         Fidelity.EXACT,
         Fidelity.ANY,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from autotune.api import Asked, make_request
+from autotune.asked import Asked, make_request
 from autotune.errors import BadInput, CannotRun
 from autotune.levers.base import Target
 from autotune.models.catalog import Entry, find

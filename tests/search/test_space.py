@@ -6,8 +6,7 @@ import pytest
 
 from autotune.errors import BadInput
 from autotune.search.definition import Definition
-from autotune.search.sampler import every
-from autotune.search.space import Space, build_space, parse_pins
+from autotune.search.space import Space, build_space, every, parse_pins
 from tests.search.factory import BASELINE, LEVERS, make_choices, make_space
 
 ALL = Definition(levers=dict.fromkeys(LEVERS, "all"))

@@ -29,7 +29,7 @@ def test_a_lever_of_others_that_cannot_answer_is_left_out(
     broken = SimpleNamespace(name="broken", choices=cannot_answer)
     everyone = {**load_levers(), "broken": broken}
     monkeypatch.setattr(levers, "load_levers", lambda: everyone)
-    found = inspect.inspect_levers(InspectSpec(model=tiny_model("flux"), device=CPU))
+    found, _ = inspect.inspect_model(InspectSpec(model=tiny_model("flux"), device=CPU))
     assert names(found) == set(everyone) - {"broken"}
     assert "RuntimeError: I cannot answer" in capsys.readouterr().err
 
@@ -37,4 +37,4 @@ def test_a_lever_of_others_that_cannot_answer_is_left_out(
 def test_a_lever_of_ours_that_cannot_answer_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(built_in, "choices", cannot_answer)
     with pytest.raises(RuntimeError, match="I cannot answer"):
-        inspect.inspect_levers(InspectSpec(model=tiny_model("flux"), device=CPU))
+        inspect.inspect_model(InspectSpec(model=tiny_model("flux"), device=CPU))
