@@ -25,7 +25,7 @@ def as_used(profile: Profile, plan: Plan, component: str, call: Call | None) -> 
 
 
 def on_device(profile: Profile, plan: Plan, component: str, phase: str, call: Call | None) -> int:
-    """Bytes of a component's weights on the device in the worst moment of a call, or of loading."""
+    """Bytes of a component's weights on the device at the worst moment of a call, or of load."""
     weights, part = profile.components[component], as_used(profile, plan, component, call)
     here = call is not None and call.component == component
     fused = plan.fused and component in plan.model.denoisers

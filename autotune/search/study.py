@@ -71,14 +71,7 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
     inspection = engine.inspect(
         InspectSpec(model=request.model, device=request.device), request.folder / "inspect"
     )
-    admission = Admission(
-        model=request.model,
-        device=request.device,
-        budget_bytes=request.budget_bytes,
-        software=request.fingerprint.software,
-        host_bytes=request.ram_bytes or request.machine.host.most_bytes,
-        profile=_profile(request),
-    )
+    admission = _admission(request)
     space = build_space(inspection.choices, request.definition, request.pins, request.quality)
     refuse_pins(request.pins, admission)
     space = ruled(space, admission)
@@ -131,6 +124,17 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
         seconds=seconds,
         out_of_time=runner.time_is_up,
         stopped_by=stopped_by,
+    )
+
+
+def _admission(request: Request) -> Admission:
+    return Admission(
+        model=request.model,
+        device=request.device,
+        budget_bytes=request.budget_bytes,
+        software=request.fingerprint.software,
+        host_bytes=request.ram_bytes or request.machine.host.most_bytes,
+        profile=_profile(request),
     )
 
 
