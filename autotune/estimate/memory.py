@@ -7,18 +7,20 @@ is meant to lie a little above what will be measured: its margin is part of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from autotune.estimate.laws import Law, law_of
 from autotune.estimate.placed import as_used, on_device, on_host
 from autotune.estimate.profile import Call, Profile, Work
 from autotune.estimate.sizes import part_bytes, unpacked_bytes
 from autotune.levers.mechanisms.quantizers import QUANTIZERS
-from autotune.levers.plan import Place, Plan
+from autotune.levers.plan import Part, Place, Plan
 
 #: Activations were counted in 16-bit floats.
 _WIDER = {"fp32": 2.0, "bf16": 1.0, "fp16": 1.0}
 _NUMBER_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+#: Scores, and what the softmax makes of them.
+_COPIES_OF_SCORES = 2.0
 #: The parts of a phase that are no component.
 ACTIVATIONS, KEPT, BESIDE = "activations", "kept between steps", "the process itself"
 
@@ -128,7 +130,8 @@ def _activations(profile: Profile, plan: Plan, law: Law, call: Call) -> int:
     )
     if call.component in plan.model.denoisers:
         written = plan.scores + (0.0 if compiled else plan.scores_uncompiled)
-        live += call.scores * written * _NUMBER_BYTES[dtype] * law.copies_of_scores
+        copies = law.copies_of_scores.get(dtype, _COPIES_OF_SCORES)
+        live += call.scores * written * _NUMBER_BYTES[dtype] * copies
     sliced = plan.sliced and call.component == "vae"
     pictures = 1 / plan.workload.batch if sliced else plan.multiple
     return round(live * pictures) + unpacked_bytes(weights, part, compiled=compiled)
@@ -152,14 +155,20 @@ def _kept(profile: Profile, plan: Plan) -> int:
 
 def _beside(profile: Profile, plan: Plan, law: Law, tensors: int) -> int:
     """What the process takes for itself, and what packing weights leaves behind in it."""
-    total = law.process_bytes[plan.parts[plan.model.denoiser].dtype]
+    formats = {part.dtype for part in plan.parts.values()}
+    total = law.process_bytes + sum(law.format_bytes.get(one, 0) for one in formats)
     packages = set()
     for name, part in plan.parts.items():
-        package = QUANTIZERS[part.quantizer].package if part.quantizer else ""
-        package = package.partition(">")[0]
-        if package in law.packing_bytes:
+        package = _packed_by(part)
+        if package in law.packing:
             packages.add(package)
-            plain = part_bytes(profile.components[name], replace(part, quantizer=None))
-            total += round(plain * law.packing)
-    total += sum(law.packing_bytes[package] for package in packages)
+            plain = part_bytes(profile.components[name], Part(dtype=part.dtype))
+            total += round(plain * law.packing[package][1])
+    total += sum(law.packing[package][0] for package in packages)
     return total + round(tensors * law.slack)
+
+
+def _packed_by(part: Part) -> str:
+    if part.quantizer is not None:
+        return QUANTIZERS[part.quantizer].package.partition(">")[0]
+    return "casting" if part.cast else ""
