@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from autotune.records import Device, Inspection
     from autotune.search.forecast import Forecast, Question
 
-#: Of a device that is not here.
-_ELSEWHERE = "card:"
-
 
 def forecast(question: Question, *, say: Callable[[str], None] = lambda _: None) -> Forecast:
     """Answer a question; what had to be looked up is kept, so the next answer takes a moment.
@@ -57,9 +54,10 @@ def _looked_at(question: Question, say: Callable[[str], None]) -> tuple[Inspecti
 
 def _ceilings(device: Device, say: Callable[[str], None]) -> Ceilings:
     from autotune.estimate.ceilings import known_ceilings, measure_ceilings
+    from autotune.levers.mechanisms.capability import is_elsewhere
 
     known = known_ceilings(device)
-    if known.source == "measured" or device.uuid.startswith(_ELSEWHERE):
+    if known.source == "measured" or is_elsewhere(device):
         return known
     say(f"measuring {device.name}: ten seconds, once")
     try:

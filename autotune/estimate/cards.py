@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
 from autotune.errors import BadInput, shorten
+from autotune.levers.mechanisms.capability import ELSEWHERE
 from autotune.records import Device, Record
 from autotune.units import GIB
 
@@ -108,7 +109,7 @@ def device_of(card: Card) -> Device:
     """A device as if the card were here, with nothing on it."""
     return Device(
         kind=card.kind,
-        uuid=f"card:{card.name}",
+        uuid=f"{ELSEWHERE}{card.name}",
         name=card.name,
         total_bytes=card.memory_bytes,
         free_bytes=int(card.memory_bytes * (1 - _DRIVER_SHARE)),

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from autotune.errors import AutotuneError, CannotRun, one_line
 from autotune.estimate.cards import Card, card_of, link_bytes_s
 from autotune.files import cache_folder, pretty_json, read_capped, write_atomic
+from autotune.levers.mechanisms.capability import is_elsewhere
 from autotune.records import Device, Record
 
 #: Numbers G2: about four fifths of a PCIe link are reached by copies from pinned memory.
@@ -92,7 +93,7 @@ def measure_ceilings(device: Device, software: str | None = None) -> Ceilings:
     Raises:
         CannotRun: If the device is not here, or torch cannot use it.
     """
-    if device.uuid.startswith("card:"):
+    if is_elsewhere(device):
         raise CannotRun(
             f"{device.name} is not here, so it cannot be measured",
             hint="its data sheet is used instead",

@@ -291,7 +291,7 @@ def _changes(
     call: Call, part: Part, kind: str, phase: Phase, plan: Plan, candidate: Mapping[str, str]
 ) -> tuple[Change, str]:
     """What all choices together change of a call, and the format it computes in."""
-    compiled = call.component in plan.compiled
+    compiled = plan.runs_compiled(call.component)
     rows = load_efficiency().rows
     found, number_format = [], part.dtype
     for lever, choice in candidate.items():

@@ -121,7 +121,7 @@ def _activations(profile: Profile, plan: Plan, law: Law, call: Call) -> int:
     """What one call has in memory beside the weights."""
     weights, part = profile.components[call.component], plan.parts[call.component]
     dtype = as_used(profile, plan, call.component, call).dtype
-    compiled = call.component in plan.compiled
+    compiled = plan.runs_compiled(call.component)
     wider = _WIDER[dtype]
     live = (call.narrow_bytes * wider + call.other_bytes) * law.live
     live += sum(

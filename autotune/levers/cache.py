@@ -176,7 +176,9 @@ def plan(plan: Plan, choice: str) -> Plan:
     denoiser = plan.parts.get(plan.model.denoiser)
     if technique == "taylorseer" and denoiser is not None and denoiser.dtype == "fp32":
         every /= 2  # in bf16, whatever is computed in
-    return plan.but(kept_outputs=whole, kept_per_block=every)
+    # The forward that MagCache hooks is shut to the compiler (levers.md B59).
+    hooked = technique == "magcache"
+    return plan.but(kept_outputs=whole, kept_per_block=every, hooked=hooked)
 
 
 def _last_layers(hooked: Sequence[Any], technique: str) -> list[tuple[str, Any]]:

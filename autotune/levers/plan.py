@@ -75,7 +75,8 @@ class Plan:
         kept_outputs: Outputs of a block that are kept from one step to the next.
         kept_per_block: The same, for every block.
         scores_uncompiled: The same, of a kernel that does so unless it is compiled.
-        compiled: Components whose modules run as compiled code.
+        compiled: Components that are compiled.
+        hooked: Whether hooks keep the compiler out of the denoisers' blocks.
     """
 
     model: Model
@@ -91,6 +92,12 @@ class Plan:
     kept_outputs: float = 0.0
     kept_per_block: float = 0.0
     compiled: frozenset[str] = field(default_factory=frozenset)
+    hooked: bool = False
+
+    def runs_compiled(self, component: str) -> bool:
+        """Whether what takes a component's time is compiled code."""
+        kept_out = self.hooked and component in self.model.denoisers
+        return component in self.compiled and not kept_out
 
     def but(self, **changes: Any) -> Plan:
         """A plan with some things changed."""

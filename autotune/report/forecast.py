@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from autotune.report.words import change_phrase, console_for
@@ -71,9 +71,10 @@ def _as_it_is(forecast: Forecast) -> Iterator[str]:
         yield "as it is: it cannot run so on this device"
         return
     fits = one.memory.peak_bytes <= forecast.question.budget_bytes
+    made = _made(forecast)
     yield (
         f"as it is: {format_bytes(one.memory.peak_bytes)}, "
-        f"{format_duration(one.latency.image_s)} an image: "
+        f"{format_duration(one.latency.image_s)} {'an' if made == 'image' else 'a'} {made}: "
         f"{'fits' if fits else 'does not fit'}"
     )
     worst = one.memory.binds
@@ -82,29 +83,54 @@ def _as_it_is(forecast: Forecast) -> Iterator[str]:
     yield f"what binds: to {worst.name} takes {listed}"
 
 
-def _table(forecast: Forecast, rows: Iterable[tuple[str, Foreseen | None]]) -> RenderableType:
+def _table(forecast: Forecast, rows: Sequence[tuple[str, Foreseen | None]]) -> RenderableType:
+    """A line a candidate; what no line has is no column."""
     from rich import box
     from rich.table import Table
 
+    columns = [
+        [""] + [name for name, _ in rows],
+        ["peak"] + [_peak(one) for _, one in rows],
+        [f"per {_made(forecast)}"] + [_time(one) for _, one in rows],
+        ["first one"] + [_start(one) for _, one in rows],
+        ["host RAM"] + [_host(one) for _, one in rows],
+        ["candidate"] + [_changes(forecast, one) for _, one in rows],
+    ]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", justify="right", no_wrap=True)
-    for title in ("peak", "per image", "first image", "host RAM"):
+    shown = [column for column in columns if any(column[1:])]
+    for title, *_ in shown[:-1]:
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("candidate", overflow="fold")
-    for name, one in rows:
-        if one is None:
-            table.add_row(name, "–", "–", "–", "–", "nothing is foreseen to fit")
-            continue
-        first_s = one.latency.first_extra_s
-        table.add_row(
-            name,
-            format_bytes(one.memory.peak_bytes),
-            format_duration(one.latency.image_s),
-            f"+{format_duration(first_s)}" if first_s else "",
-            format_bytes(one.memory.host_bytes) if one.memory.host_bytes else "",
-            change_phrase(forecast.space.changes(one.candidate)),
-        )
+    table.add_column(shown[-1][0], overflow="fold")
+    for cells in list(zip(*shown, strict=True))[1:]:
+        table.add_row(*cells)
     return table
+
+
+def _made(forecast: Forecast) -> str:
+    return "image" if forecast.question.model.workload.frames is None else "video"
+
+
+def _peak(one: Foreseen | None) -> str:
+    return format_bytes(one.memory.peak_bytes) if one else "–"
+
+
+def _time(one: Foreseen | None) -> str:
+    return format_duration(one.latency.image_s) if one else "–"
+
+
+def _start(one: Foreseen | None) -> str:
+    extra_s = one.latency.first_extra_s if one else 0.0
+    return f"+{format_duration(extra_s)}" if extra_s else ""
+
+
+def _host(one: Foreseen | None) -> str:
+    return format_bytes(one.memory.host_bytes) if one and one.memory.host_bytes else ""
+
+
+def _changes(forecast: Forecast, one: Foreseen | None) -> str:
+    if one is None:
+        return "nothing is foreseen to fit"
+    return change_phrase(forecast.space.changes(one.candidate))
 
 
 def _rungs(forecast: Forecast) -> list[tuple[str, Foreseen | None]]:

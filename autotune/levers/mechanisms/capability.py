@@ -7,6 +7,14 @@ from autotune.records import Device
 #: bf16 and TF32 arithmetic came with Ampere; below, bf16 is emulated (levers.md A2, A8).
 AMPERE = (8, 0)
 
+#: How the UUID of a card begins that is not here, but in a table.
+ELSEWHERE = "card:"
+
+
+def is_elsewhere(device: Device) -> bool:
+    """Whether the device is in another machine, of whose software nothing is known."""
+    return device.uuid.startswith(ELSEWHERE)
+
 
 def compute_capability(device: Device) -> tuple[int, int] | None:
     """The version as two numbers; ``None`` if it is not known or the device is no NVIDIA card."""

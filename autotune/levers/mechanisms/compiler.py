@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.levers.base import Target
+from autotune.levers.mechanisms.capability import is_elsewhere
 from autotune.records import Device, Evidence
 
 #: All modules are compiled through one function, ``Module._call_impl``, and share its limit of 8:
@@ -40,11 +41,13 @@ _HOOKS = ("_diffusers_hook", "_hf_hook")
 def missing_compiler(device: Device) -> str | None:
     """Why nothing can be compiled on this device, as far as a cheap look can tell."""
     if device.kind in ("cuda", "rocm", "xpu"):
-        if importlib.util.find_spec("triton") is None:
-            return "the package triton, which compiles for GPUs, is not installed"
         capability = device.compute_capability
         if capability is not None and int(capability.split(".")[0]) < _OLDEST_CARD:
             return f"Triton needs compute capability {_OLDEST_CARD}.0, this card has {capability}"
+        if is_elsewhere(device):
+            return None  # torch's builds for cards bring triton
+        if importlib.util.find_spec("triton") is None:
+            return "the package triton, which compiles for GPUs, is not installed"
         own = os.environ.get("CC")
         if shutil.which(own) is None if own else not (shutil.which("gcc") or shutil.which("cc")):
             return f"Triton needs a C compiler, and {own or 'gcc'} is not found"
