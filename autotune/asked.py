@@ -136,7 +136,7 @@ def make_question(model: str, asked: Asked, card: str | None) -> Question:
     planned = plan_model(model)
     planned = planned.but(workload=_workload(planned, asked.workload))
     definition = _check_names(pins, asked.space, planned.family, device)
-    ram_bytes = _ram(wanted_ram, device, machine.host)
+    ram_bytes = _ram(wanted_ram, device, machine.host) if here else _ram_elsewhere(wanted_ram)
     return Question(
         model=planned,
         device=device,
@@ -195,6 +195,16 @@ def _ram(wanted: Any, device: Device, host: Host) -> int | None:
         )
     total = host.ram_limit_bytes or host.ram_total_bytes
     return int(wanted.resolve(total, host.ram_available_bytes))
+
+
+def _ram_elsewhere(wanted: Any) -> int | None:
+    """Of a machine of which nothing is known but its card."""
+    if wanted is not None and wanted.kind != "size":
+        raise BadInput(
+            f"{shorten(wanted.text)} of a machine that is not here says nothing",
+            hint="say how much host memory there is: --ram 32GB",
+        )
+    return None if wanted is None else int(wanted.amount)
 
 
 def _random(weights: str) -> bool:

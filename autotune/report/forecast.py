@@ -12,6 +12,7 @@ from autotune.units import format_both, format_bytes, format_duration
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from autotune.records import Candidate
     from autotune.search.forecast import Forecast
     from autotune.search.shortlist import Foreseen
 
@@ -144,6 +145,11 @@ def _rungs(forecast: Forecast) -> list[tuple[str, Foreseen | None]]:
     return rungs
 
 
+def _moved(forecast: Forecast, one: Foreseen) -> Candidate:
+    """What differs from the baseline in a candidate whose weights need lie nowhere on the host."""
+    return {} if one.memory.host_bytes else forecast.space.changes(one.candidate)
+
+
 def _end(forecast: Forecast, model: str) -> Iterator[str]:
     budget = f"{-(-forecast.question.budget_bytes // 1_000_000)}MB"
     if not forecast.best:
@@ -158,6 +164,8 @@ def _end(forecast: Forecast, model: str) -> Iterator[str]:
         and forecast.question.host_bytes is None
     ):
         yield "host RAM is not bounded here: say with --ram how much the machine has"
+    if any("offload" in _moved(forecast, one) for one in forecast.best):
+        yield "where no host RAM is named, offloaded weights are read from their files each time"
     yield "peaks have a margin of a few per cent; times are good to about a quarter, offload less"
     yield f"measure: autotune suggest --model {model} --vram {budget}"
 

@@ -84,6 +84,7 @@ def test_a_pinned_lever_stays_and_little_host_memory_is_kept_to(home: Path, answ
         home,
         *("--model", "flux", "--vram", "12GB", "--gpu", "RTX 3060", "--json"),
         *("--set", "vae-tiling=half", "--ram", "16GB"),
+        *("--quality", "any"),
     )
     assert ended.code == 0, ended.err
     for one in ended.answer["best"]:
@@ -101,6 +102,7 @@ def test_a_pinned_lever_stays_and_little_host_memory_is_kept_to(home: Path, answ
         (("--quality", "best"), "there is no quality"),
         (("--set", "dtype=fp13"), "fp13"),
         (("--vram", "lots"), "lots"),
+        (("--gpu", "RTX 3060", "--ram", "80%"), "of a machine that is not here"),
         (("--gpu", "RTX 3060", "--device", "cpu"), "not allowed with"),
     ],
 )
