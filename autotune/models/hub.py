@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import errno
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from autotune.errors import AutotuneError, BadInput, ModelUnavailable, shorten
@@ -22,6 +23,20 @@ from autotune.models.weights import weight_files
 #: One more try for what may pass: a restart, a lost packet (F10, F13).
 TRIES = 2
 PAUSE_S = 1.0
+
+T = TypeVar("T")
+
+
+class OutOfReach(ModelUnavailable):
+    """The hub gave no answer at all: no network, or none is allowed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What the hub says of a repository: the commit that a revision stands for, and its files."""
+
+    commit: str
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +67,60 @@ def fetch(repository: str, revision: str | None, *, allow_download: bool = True)
         f"{_named(repository, revision)} may not be downloaded",
         hint="run once with downloads allowed",
     )
-    for last in range(1, TRIES + 1) if allow_download else ():
+    if allow_download:
         try:
-            return _download(repository, revision)
+            return ask_hub(repository, revision, lambda: _download(repository, revision))
+        except ModelUnavailable as error:
+            problem = error
+    if cached := _cached(repository, revision):
+        return Snapshot(folder=cached, commit=cached.name, problem=problem)
+    raise problem from None
+
+
+def ask_hub(repository: str, revision: str | None, ask: Callable[[], T]) -> T:
+    """Do something that needs the hub, and once more if what went wrong may pass.
+
+    Args:
+        repository: What it is about, for the messages.
+        revision: As the user wrote it.
+        ask: What uses the hub client; the errors of autotune that it raises are passed on.
+
+    Raises:
+        ModelUnavailable: If it cannot be done, in our words.
+    """
+    tries = TRIES
+    while True:
+        tries -= 1
+        try:
+            return ask()
         except AutotuneError:
             raise
         except Exception as error:
             # The client raises its own errors, those of httpx or httpx2, and those of the system.
             reason = _Reason(error)
-            problem = reason.explain(repository, revision)
-            if not reason.may_pass or last == TRIES:
-                break
-            time.sleep(PAUSE_S)
-    if cached := _cached(repository, revision):
-        return Snapshot(folder=cached, commit=cached.name, problem=problem)
-    raise problem from None
+        if not tries or not reason.may_pass:
+            raise reason.explain(repository, revision)
+        time.sleep(PAUSE_S)
+
+
+def list_files(repository: str, revision: str | None) -> Listing:
+    """Ask the hub for the files of a repository and the commit that a revision stands for.
+
+    Raises:
+        BadInput: If it is no diffusers pipeline.
+        Exception: Whatever the hub client raises; `ask_hub` explains it.
+    """
+    from huggingface_hub import HfApi, constants
+
+    timeout_s = float(constants.HF_HUB_ETAG_TIMEOUT)
+    found = HfApi().model_info(repository, revision=revision, timeout=timeout_s)
+    files = tuple(sibling.rfilename for sibling in found.siblings or ())
+    if INDEX not in files or not found.sha:
+        raise BadInput(
+            f"{repository} is not a diffusers pipeline: it has no {INDEX}",
+            hint="many models have a second repository named …-Diffusers",
+        )
+    return Listing(commit=found.sha, files=files)
 
 
 def discard(snapshot: Snapshot, file: str) -> None:
@@ -98,26 +152,19 @@ def wanted(files: Sequence[str], index: Index) -> list[str]:
 
 
 def _download(repository: str, revision: str | None) -> Snapshot:
-    from huggingface_hub import HfApi, constants, hf_hub_download
+    from huggingface_hub import hf_hub_download
 
     # This request alone has a timeout that holds and no retries of its own, so it goes first.
-    timeout_s = float(constants.HF_HUB_ETAG_TIMEOUT)
-    found = HfApi().model_info(repository, revision=revision, timeout=timeout_s)
-    files = [sibling.rfilename for sibling in found.siblings or ()]
-    if INDEX not in files or not found.sha:
-        raise BadInput(
-            f"{repository} is not a diffusers pipeline: it has no {INDEX}",
-            hint="many models have a second repository named …-Diffusers",
-        )
+    found = list_files(repository, revision)
     # By its name first, so that the cache knows offline which commit the name stands for.
     hf_hub_download(repository, INDEX, revision=revision)
-    folder = Path(hf_hub_download(repository, INDEX, revision=found.sha)).parent
+    folder = Path(hf_hub_download(repository, INDEX, revision=found.commit)).parent
     index = read_index(folder, what=repository)
-    refuse_code(index, files, what=repository)
+    refuse_code(index, found.files, what=repository)
     # One after the other: the client is parallel within a file, and Ctrl-C ends at once.
-    for file in wanted(files, index):
-        hf_hub_download(repository, file, revision=found.sha)
-    return Snapshot(folder=folder, commit=found.sha)
+    for file in wanted(found.files, index):
+        hf_hub_download(repository, file, revision=found.commit)
+    return Snapshot(folder=folder, commit=found.commit)
 
 
 def _cached(repository: str, revision: str | None) -> Path | None:
@@ -164,7 +211,8 @@ class _Reason:
         name = _named(repository, revision)
         host = urlsplit(constants.ENDPOINT).hostname or "the hub"
         message, hint = self._sentence(name, repository, revision, host)
-        return ModelUnavailable(message, hint=hint)
+        kind = ModelUnavailable if self.status or self.disk_full else OutOfReach
+        return kind(message, hint=hint)
 
     def _sentence(
         self, name: str, repository: str, revision: str | None, host: str

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.models.catalog import find
+from autotune.models.index import LIBRARIES
 from autotune.models.published import Published, parts_of
 from autotune.records import Component, Model, Workload
 
@@ -53,17 +54,23 @@ class Structure:
 
         if not self.record.folder:
             return structure_of(self._published()[part.name])
-        kind = getattr(importlib.import_module(part.library), part.class_name)
+        kind = _class_of(part)
         folder = Path(self.record.folder) / part.name
         with torch.device("meta"):
-            if part.library == "diffusers":
+            if hasattr(kind, "load_config"):  # one of diffusers
                 return kind.from_config(kind.load_config(folder))
             configuration = kind.config_class.from_pretrained(folder)
             return kind(configuration)
 
     def _loaded(self, part: Component) -> Any:
-        kind = getattr(importlib.import_module(part.library), part.class_name)
+        kind = _class_of(part)
         return kind.from_pretrained(Path(self.record.folder) / part.name, local_files_only=True)
+
+
+def _class_of(part: Component) -> Any:
+    # Anything else is a module of a pipeline, as a safety checker's is (index.py).
+    own = part.library if part.library in LIBRARIES else f"diffusers.pipelines.{part.library}"
+    return getattr(importlib.import_module(own), part.class_name)
 
 
 def _made(model: Model, parts: Mapping[str, Published], place: Path) -> Mapping[str, Any]:

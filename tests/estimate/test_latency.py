@@ -10,7 +10,8 @@ import pytest
 
 from autotune.estimate.cards import device_of, find_card
 from autotune.estimate.ceilings import Ceilings, ceilings_from_card
-from autotune.estimate.latency import load_efficiency, predict
+from autotune.estimate.efficiency import load_efficiency
+from autotune.estimate.latency import predict
 from autotune.estimate.profile import Profile, Work
 from autotune.levers import load_levers
 from autotune.levers.plan import Place

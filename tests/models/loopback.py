@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,9 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 #: Longer than the clients of the tests wait.
 STALL_S = 4.0
 
+#: Larger files are not read to name them.
+HASHED_BYTES = 64 << 20
+
 #: Status and headers with which the real hub refuses.
 REFUSALS: dict[str, tuple[int, dict[str, str]]] = {
     "gated": (403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}),
@@ -32,12 +36,17 @@ REFUSALS: dict[str, tuple[int, dict[str, str]]] = {
 
 @dataclass
 class Hub:
-    """What is served, how often each thing was asked for, and which tokens came along."""
+    """What is served, how often each thing was asked for, and which tokens came along.
+
+    ``sent`` has the bytes of each file that went out, ``requests`` every request in order.
+    """
 
     folder: Path
     endpoint: str = ""
     asked: Counter[str] = field(default_factory=Counter)
     tokens: set[str] = field(default_factory=set)
+    sent: Counter[str] = field(default_factory=Counter)
+    requests: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -72,6 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(self.path.split("?")[0])
         behaviour = path.removeprefix("/api/models/").removeprefix("/").split("/")[1]
         self.state.asked[behaviour] += 1
+        self.state.requests.append(f"{self.command} {path}")
         if behaviour in REFUSALS:
             status, headers = REFUSALS[behaviour]
             self._answer(status, b"{}", headers)
@@ -112,26 +122,74 @@ class _Handler(BaseHTTPRequestHandler):
         if not place.is_file():
             self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
-        data = place.read_bytes()
-        if behaviour == "corrupt" and name.startswith("unet/") and name.endswith(".safetensors"):
-            data = data[:-8]
-        etag = sha256(data).hexdigest()
-        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{etag}"'}
+        if behaviour == "gated-files":
+            self._answer(*_with_body(REFUSALS["gated"]))
+            return
+        weights = name.endswith(".safetensors")
+        size = place.stat().st_size
+        if behaviour == "corrupt" and name.startswith("unet/") and weights:
+            size -= 8
         first = self.command == "GET" and self.state.asked[f"{behaviour} {name}"] == 0
         self.state.asked[f"{behaviour} {name}"] += self.command == "GET"
-        cut = behaviour == "truncates" and first and name.endswith(".safetensors")
-        self._answer(200, data, headers, send=len(data) // 2 if cut else len(data))
+        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{_digest(place, size)}"'}
+        begin, end, status = 0, size, 200
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if asked and behaviour != "knows-no-ranges":
+            begin, end = int(asked[1]), min(size, int(asked[2] or size) + 1)
+            status = 206
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
+        cut = behaviour == "truncates" and first and weights
+        self._span(status, place, (begin, end), headers, cut=cut, name=name)
 
-    def _answer(
-        self, status: int, body: bytes, headers: dict[str, str], send: int | None = None
+    def _span(
+        self,
+        status: int,
+        place: Path,
+        span: tuple[int, int],
+        headers: dict[str, str],
+        *,
+        cut: bool,
+        name: str,
     ) -> None:
+        begin, end = span
+        self._head(status, end - begin, headers)
+        if self.command != "GET":
+            return
+        left = (end - begin) // 2 if cut else end - begin
+        with place.open("rb") as file:
+            file.seek(begin)
+            while left:
+                try:
+                    self.wfile.write(block := file.read(min(left, 1 << 16)))
+                except ConnectionError:
+                    self.close_connection = True
+                    return  # whoever asked has seen enough
+                left -= len(block)
+                self.state.sent[name] += len(block)
+        if cut:
+            self.close_connection = True
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self._head(status, len(body), headers)
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def _head(self, status: int, length: int, headers: dict[str, str]) -> None:
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(length))
         self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body[:send])
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the tests look at standard error."""
+
+
+def _with_body(refusal: tuple[int, dict[str, str]]) -> tuple[int, bytes, dict[str, str]]:
+    return refusal[0], b"{}", refusal[1]
+
+
+def _digest(place: Path, size: int) -> str:
+    if size > HASHED_BYTES:
+        return sha256(f"{place.name} {size}".encode()).hexdigest()
+    return sha256(place.read_bytes()[:size]).hexdigest()
