@@ -51,9 +51,22 @@ class Rule:
         software: Mapping[str, str],
     ) -> bool:
         """Whether the row excludes the candidate here."""
+        return self.matches(candidate) and self.holds(
+            device=device, family=family, software=software
+        )
+
+    def matches(self, candidate: Candidate) -> bool:
+        """Whether the candidate has all that is forbidden together."""
+        return all(
+            pattern.matches(candidate.get(lever)) for lever, pattern in self.choices.items()
+        )
+
+    def holds(
+        self, *, device: DeviceKind, family: str | None, software: Mapping[str, str]
+    ) -> bool:
+        """Whether the row is about such a device and model, with these packages."""
         return (
-            all(pattern.matches(candidate.get(lever)) for lever, pattern in self.choices.items())
-            and (not self.families or family in self.families)
+            (not self.families or family in self.families)
             and family not in self.besides
             and (not self.devices or device in self.devices)
             and self._in_range(software)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from autotune.errors import AutotuneError, BadInput, ModelUnavailable
+from autotune.errors import AutotuneError, BadInput, CannotRun, ModelUnavailable
 from autotune.files import cache_folder, read_capped, safe_join, write_atomic
 from autotune.models.hub import Listing, ask_hub, list_files, wanted
 from autotune.models.index import INDEX, read_index, refuse_code
@@ -61,12 +61,19 @@ def learn(repository: str, revision: str | None) -> tuple[Learnt, Path]:
         return known, place / revision
     pointer = place / f"{quote(revision or _DEFAULT, safe='')}.ref"
     try:
-        learnt = ask_hub(repository, revision, lambda: _learn(place, repository, revision))
+        listing = ask_hub(repository, revision, lambda: list_files(repository, revision))
+        learnt = _learn(place, repository, revision, listing)
     except ModelUnavailable:
         commit = _pointed(pointer)
         if commit and (known := _kept(place / commit, repository)):
             return known, place / commit
         raise
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise CannotRun(
+            f"what {repository} is made of cannot be kept: {why.lower()}",
+            hint="free some space, or set AUTOTUNE_CACHE and TMPDIR to folders on another disk",
+        ) from None
     write_atomic(pointer, learnt.commit.encode(), overwrite=True)
     return learnt, place / learnt.commit
 
@@ -90,8 +97,7 @@ def _kept(folder: Path, repository: str) -> Learnt | None:
     return learnt if same and whole else None
 
 
-def _learn(place: Path, repository: str, revision: str | None) -> Learnt:
-    listing = list_files(repository, revision)
+def _learn(place: Path, repository: str, revision: str | None, listing: Listing) -> Learnt:
     if not _COMMIT.fullmatch(listing.commit):
         raise ModelUnavailable(
             f"the hub names no commit of {repository}", hint="check HF_ENDPOINT"
@@ -100,7 +106,7 @@ def _learn(place: Path, repository: str, revision: str | None) -> Learnt:
     if known := _kept(folder, repository):
         return known
     folder.mkdir(mode=0o700, exist_ok=True)
-    reader = Reader(repository=repository, commit=listing.commit)
+    reader = Reader(repository=repository, revision=revision, commit=listing.commit)
     files, heavy = _small_ones(folder, reader, listing)
     with tempfile.TemporaryDirectory(prefix="autotune-") as temporary:
         components = _weighed(Path(temporary), folder, reader, heavy)
@@ -125,7 +131,7 @@ def _small_ones(
     needed = wanted(listing.files, index)
     if len(needed) > _MOST_FILES:
         raise BadInput(
-            f"{reader.repository} has {len(needed)} files, and at most {_MOST_FILES} are looked at",
+            f"{reader.repository} has {len(needed)} files, and at most {_MOST_FILES} are read",
             hint="download it yourself and name its folder",
         )
     heavy = tuple(file for file in needed if file.endswith(".safetensors"))

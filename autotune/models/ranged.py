@@ -6,6 +6,7 @@ from a server that knows no ranges (`HfApi.parse_safetensors_file_metadata`, hug
 
 from __future__ import annotations
 
+import importlib
 import re
 import struct
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.errors import BadInput
+from autotune.errors import BadInput, ModelUnavailable
+from autotune.models.hub import ask_hub
 from autotune.units import format_bytes
 
 #: Of all files of a repository together; those of the largest published pipelines take 60 MB.
@@ -29,9 +31,13 @@ FIRST_BYTES = 100_000
 
 @dataclass(kw_only=True)
 class Reader:
-    """Reads files of one commit of a repository, ``left_bytes`` of them in all."""
+    """Reads files of one commit of a repository, ``left_bytes`` of them in all.
+
+    Each request is made once more if what went wrong may pass; ``revision`` is for the messages.
+    """
 
     repository: str
+    revision: str | None
     commit: str
     left_bytes: int = MOST_BYTES
 
@@ -40,9 +46,9 @@ class Reader:
 
         Raises:
             BadInput: If it is larger than such files are.
+            ModelUnavailable: If the hub does not give it.
         """
-        with self._answer(file, {}) as answer:
-            data = self._read(answer, MOST_SMALL_BYTES + 1)
+        data = ask_hub(self.repository, self.revision, lambda: self._whole(file))
         if len(data) > MOST_SMALL_BYTES:
             raise self._too_large(file, MOST_SMALL_BYTES)
         return data
@@ -54,6 +60,7 @@ class Reader:
 
         Raises:
             BadInput: If the header is larger than headers are.
+            ModelUnavailable: If the hub does not give it.
         """
         data, size = self._start(file, FIRST_BYTES)
         if len(data) < 8:
@@ -66,6 +73,13 @@ class Reader:
         return data[:needed], size
 
     def _start(self, file: str, count: int) -> tuple[bytes, int]:
+        return ask_hub(self.repository, self.revision, lambda: self._try_start(file, count))
+
+    def _whole(self, file: str) -> bytes:
+        with self._answer(file, {}) as answer:
+            return self._read(answer, MOST_SMALL_BYTES + 1)
+
+    def _try_start(self, file: str, count: int) -> tuple[bytes, int]:
         with self._answer(file, {"Range": f"bytes=0-{count - 1}"}) as answer:
             size = self._size(file, answer)
             # A server that knows no ranges begins with the whole file: the rest is not read.
@@ -77,14 +91,16 @@ class Reader:
     @contextmanager
     def _answer(self, file: str, headers: dict[str, str]) -> Iterator[Any]:
         from huggingface_hub import constants, hf_hub_url
-        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
+        # Public, but filled in lazily: type checkers do not find them there.
+        client: Any = importlib.import_module("huggingface_hub.utils")
         url = hf_hub_url(self.repository, file, revision=self.commit)
         # Compressed bytes would be ranges of something else.
-        sent = {**build_hf_headers(), "Accept-Encoding": "identity", **headers}
+        sent = {**client.build_hf_headers(), "Accept-Encoding": "identity", **headers}
         timeout_s = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-        with get_session().stream("GET", url, headers=sent, timeout=timeout_s) as answer:
-            hf_raise_for_status(answer)
+        session = client.get_session()
+        with session.stream("GET", url, headers=sent, timeout=timeout_s) as answer:
+            client.hf_raise_for_status(answer)
             yield answer
 
     def _size(self, file: str, answer: Any) -> int:
@@ -93,7 +109,10 @@ class Reader:
         else:
             told = re.fullmatch(r"(\d+)", answer.headers.get("Content-Length", ""))
         if told is None:
-            raise ConnectionError(f"the size of {file} is not said")
+            raise ModelUnavailable(
+                f"the hub does not say how large {file} of {self.repository} is",
+                hint="download it yourself and name its folder",
+            )
         return int(told[1])
 
     def _read(self, answer: Any, most: int) -> bytes:

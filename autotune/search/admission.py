@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from autotune.estimate.memory import MemoryEstimate, Phase, estimate_memory
 from autotune.estimate.plan import plan_of
 from autotune.estimate.profile import Profile
 from autotune.levers.rule import Rule
-from autotune.levers.rules import broken_rule
+from autotune.levers.rules import RULES
 from autotune.records import Candidate, Device, Model
 from autotune.units import format_bytes
 
@@ -30,9 +31,15 @@ class Admission:
 
     def broken(self, candidate: Candidate) -> Rule | None:
         """The first rule that excludes the candidate, or all candidates with these choices."""
-        return broken_rule(
-            candidate, device=self.device.kind, family=self.model.family, software=self.software
+        return next((rule for rule in self._rules if rule.matches(candidate)), None)
+
+    @cached_property
+    def _rules(self) -> tuple[Rule, ...]:
+        device, family, software = self.device.kind, self.model.family, self.software
+        found = (
+            rule for rule in RULES if rule.holds(device=device, family=family, software=software)
         )
+        return tuple(found)
 
     def rule(self, candidate: Candidate) -> str | None:
         """The reason of the first rule that excludes the candidate."""

@@ -79,13 +79,18 @@ def foresee(
     )
     refuse_pins(question.pins, admission)
 
+    answers: dict[tuple[str, ...], Foreseen | None] = {}
+
     def shortlist(quality: Fidelity) -> Shortlist:
         space = build_space(choices, question.definition, question.pins, quality)
-        return Shortlist(ruled(space, admission), admission, ceilings)
+        return Shortlist(ruled(space, admission), admission, ceilings, answers=answers)
 
     asked = shortlist(question.quality)
-    asked.best(question.budget_bytes)
-    ladder = {size: asked.best(round(size * _GIB * _FREE)) for size in LADDER_GB}
+    rungs = {size: round(size * _GIB * _FREE) for size in LADDER_GB}
+    for budget_bytes in (question.budget_bytes, *rungs.values()):
+        asked.best(budget_bytes)
+    # Once more: each budget now knows what the others came upon.
+    ladder = {size: asked.best(budget_bytes) for size, budget_bytes in rungs.items()}
     return Forecast(
         question=question,
         space=asked.space,

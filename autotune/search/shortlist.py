@@ -1,7 +1,8 @@
 """The best candidates that are foreseen to fit a budget, of spaces too large to list.
 
-Every evaluation is arithmetic. From the baseline and from the best pairs of placement and number
-format, levers are set to what is best for them, one after the other, until none gains.
+Every evaluation is arithmetic. From the baseline, and from the best of placement, number format
+and compilation together, levers are set to what is best for them, one after the other, until none
+gains.
 """
 
 from __future__ import annotations
@@ -14,14 +15,20 @@ from autotune.estimate.ceilings import Ceilings
 from autotune.estimate.latency import Latency, predict
 from autotune.estimate.memory import MemoryEstimate, estimate_memory
 from autotune.estimate.plan import plan_of
-from autotune.records import Candidate, candidate_key
+from autotune.records import Candidate
 from autotune.search.admission import Admission
 from autotune.search.space import Space
 
+#: What decides most about time and memory, of which climbs start from the best together.
+_DECISIVE = ("offload", "quantize-denoiser", "compile")
 #: Levers that are tried in pairs: neither may be enough alone, or one's best forbids the other's.
-_PAIRS = (("offload", "quantize-denoiser"), ("cache", "compile"))
-#: Pairs to start from: those that fit and are fastest, or that miss by least.
-_STARTS = 4
+_PAIRS = (
+    ("offload", "quantize-denoiser"),
+    ("cache", "compile"),
+    ("quantize-denoiser", "compile"),
+)
+#: How many climbs start from those, of each kind.
+_STARTS = 3
 #: A change that gains less than this is left out, and one of two that are this near to each other.
 _ALIKE = 0.01
 #: The next line of a list takes no more than this share of the memory of those before: of the
@@ -45,16 +52,26 @@ Score = tuple[float, ...]
 
 
 class Shortlist:
-    """Evaluates candidates of a space, each once."""
+    """Evaluates candidates of a space, each once.
+
+    ``answers`` is shared by spaces of the same levers, whose choices are more or fewer.
+    """
 
     def __init__(
-        self, space: Space, admission: Admission, ceilings: Ceilings, host: Ceilings | None = None
+        self,
+        space: Space,
+        admission: Admission,
+        ceilings: Ceilings,
+        *,
+        answers: dict[tuple[str, ...], Foreseen | None] | None = None,
     ) -> None:
         self.space = space
         self._admission = admission
         self._ceilings = ceilings
-        self._host = host
-        self._known: dict[str, Foreseen | None] = {}
+        #: What was evaluated, by whoever shares it, and what of it was asked for here.
+        self._answers = {} if answers is None else answers
+        self._known: dict[tuple[str, ...], Foreseen | None] = {}
+        self._started: list[Foreseen] | None = None
 
     @property
     def evaluated(self) -> int:
@@ -63,9 +80,12 @@ class Shortlist:
 
     def foresee(self, candidate: Candidate) -> Foreseen | None:
         """What a candidate is foreseen to take; ``None`` where a rule or the host forbids it."""
-        key = candidate_key(candidate)
+        # All candidates are made from the baseline, so their levers come in one order.
+        key = tuple(candidate.values())
         if key not in self._known:
-            self._known[key] = self._evaluate(candidate)
+            if key not in self._answers:
+                self._answers[key] = self._evaluate(candidate)
+            self._known[key] = self._answers[key]
         return self._known[key]
 
     def best(self, budget_bytes: int) -> Foreseen | None:
@@ -113,7 +133,7 @@ class Shortlist:
         on_host = admission.device.kind in ("cpu", "mps")
         if most is not None and not on_host and memory.host_bytes > most:
             return None
-        latency = predict(admission.profile, plan, candidate, self._ceilings, self._host)
+        latency = predict(admission.profile, plan, candidate, self._ceilings)
         return Foreseen(candidate=candidate, memory=memory, latency=latency)
 
     def _simplified(self, one: Foreseen, budget_bytes: int) -> Foreseen:
@@ -127,15 +147,21 @@ class Shortlist:
         return one
 
     def _search(self, score: Callable[[Foreseen], Score]) -> Foreseen | None:
-        found = [self._climb(start, score) for start in self._starts(score)]
-        return min(found, key=score, default=None)
+        for start in self._starts(score):
+            self._climb(start, score)
+        known = [one for one in self._known.values() if one is not None]
+        # What another question came upon may be better than where the climbs ended.
+        return self._climb(min(known, key=score), score) if known else None
 
     def _starts(self, score: Callable[[Foreseen], Score]) -> list[Foreseen]:
-        base = self.space.baseline
-        pairs = self._foreseen(self._together(base, _PAIRS[0]))
-        ordered = sorted(pairs, key=score)
-        own = self.foresee(base)
-        return ordered[:_STARTS] + ([own] if own and own not in ordered[:_STARTS] else [])
+        """The best by what is asked for, and the fastest, which other levers may make fit."""
+        if self._started is None:
+            self._started = list(self._foreseen(self._together(self.space.baseline, _DECISIVE)))
+        found = self._started
+        best = sorted(found, key=score)[:_STARTS]
+        fastest = sorted(found, key=lambda one: one.latency.image_s)[:_STARTS]
+        own = self.foresee(self.space.baseline)
+        return [*best, *fastest, *([own] if own else [])]
 
     def _together(self, base: Candidate, names: Iterable[str]) -> Iterator[Candidate]:
         """The candidate with some levers at all of their choices."""
