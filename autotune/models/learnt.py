@@ -109,7 +109,11 @@ def _learn(place: Path, repository: str, revision: str | None, listing: Listing)
     reader = Reader(repository=repository, revision=revision, commit=listing.commit)
     files, heavy = _small_ones(folder, reader, listing)
     with tempfile.TemporaryDirectory(prefix="autotune-") as temporary:
-        components = _weighed(Path(temporary), folder, reader, heavy)
+        copy = Path(temporary, repository.rpartition("/")[2])
+        for file in files:
+            (copy / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / file, copy / file)
+        components = _weighed(copy, reader, heavy)
     learnt = Learnt(
         repository=repository,
         commit=listing.commit,
@@ -149,15 +153,12 @@ def _download(folder: Path, reader: Reader, file: str) -> None:
     write_atomic(path, reader.whole(file), overwrite=True)
 
 
-def _weighed(
-    place: Path, folder: Path, reader: Reader, heavy: tuple[str, ...]
-) -> tuple[Component, ...]:
+def _weighed(copy: Path, reader: Reader, heavy: tuple[str, ...]) -> tuple[Component, ...]:
     """Read the components as from a complete folder, by the same code and with its every check.
 
-    The folder is a copy of the configurations with the headers of the weights, each in a file of
-    the right length: what was not written to it takes no space on the disk.
+    Beside a copy of the configurations come the headers of the weights, each in a file of the
+    right length: what was not written to it takes no space on the disk.
     """
-    copy = Path(shutil.copytree(folder, place / reader.repository.rpartition("/")[2]))
     for file in heavy:
         header, size = reader.header(file)
         path = safe_join(copy, file)

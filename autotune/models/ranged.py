@@ -98,8 +98,9 @@ class Reader:
         # Compressed bytes would be ranges of something else.
         sent = {**client.build_hf_headers(), "Accept-Encoding": "identity", **headers}
         timeout_s = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-        session = client.get_session()
-        with session.stream("GET", url, headers=sent, timeout=timeout_s) as answer:
+        # Weights lie on other hosts, which are not shown the login: httpx sees to that.
+        how = {"headers": sent, "timeout": timeout_s, "follow_redirects": True}
+        with client.get_session().stream("GET", url, **how) as answer:
             client.hf_raise_for_status(answer)
             yield answer
 

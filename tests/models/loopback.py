@@ -38,7 +38,8 @@ REFUSALS: dict[str, tuple[int, dict[str, str]]] = {
 class Hub:
     """What is served, how often each thing was asked for, and which tokens came along.
 
-    ``sent`` has the bytes of each file that went out, ``requests`` every request in order.
+    ``sent`` has the bytes of each file that went out, ``requests`` every request in order, and
+    ``elsewhere`` the tokens that came to the host to which ``redirects`` leads.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Hub:
     tokens: set[str] = field(default_factory=set)
     sent: Counter[str] = field(default_factory=Counter)
     requests: list[str] = field(default_factory=list)
+    elsewhere: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -122,6 +124,12 @@ class _Handler(BaseHTTPRequestHandler):
         if not place.is_file():
             self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
+        if behaviour == "redirects" and name.endswith(".safetensors"):
+            host, _, port = self.headers["Host"].partition(":")
+            if host == "127.0.0.1":
+                self._answer(302, b"", {"Location": f"http://localhost:{port}{self.path}"})
+                return
+            self.state.elsewhere.add(self.headers.get("Authorization", ""))
         if behaviour == "gated-files":
             self._answer(*_with_body(REFUSALS["gated"]))
             return

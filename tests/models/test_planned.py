@@ -20,6 +20,7 @@ from autotune.models.learnt import LEARNT
 from autotune.models.ranged import FIRST_BYTES
 from autotune.models.resolve import resolve
 from autotune.records import Model
+from tests.cli.command import run
 from tests.models.loopback import COMMIT, Hub, serve
 
 ROOT = Path(__file__).parents[2]
@@ -169,7 +170,7 @@ def test_of_weights_only_headers_are_sent_and_nothing_enters_the_cache_of_the_hu
     # One for the commit, one for each file; no header here takes a second.
     assert len(hub.requests) == 1 + len(hub.sent)
     assert not list(desk.home.rglob("*.safetensors"))
-    assert not list((desk.home / "hf").rglob("*config.json"))
+    assert not list((desk.home / "hf").rglob("*.json"))
 
 
 @pytest.mark.parametrize("name", ["fine", "knows-no-ranges"])
@@ -239,13 +240,6 @@ def test_the_configurations_alone_are_never_taken_for_a_model(desk: Desk) -> Non
         assert "HF_HUB_OFFLINE" in answer["message"]
 
 
-def test_the_newest_configurations_do_not_hide_an_older_whole_copy(desk: Desk) -> None:
-    (before,) = desk.ask("fine", how="resolve")
-    desk.ask("fine@main")
-    (after,) = desk.ask("fine", how="resolve", HF_HUB_OFFLINE="1")
-    assert after == before
-
-
 def test_each_refusal_has_its_own_sentence_and_hint(desk: Desk) -> None:
     expected = {
         "gated": (3, "tiny/gated is gated", "accept it on https://127.0.0.1/tiny/gated"),
@@ -304,16 +298,49 @@ def test_its_profile_is_that_of_the_whole_model(desk: Desk, folder: Path) -> Non
     assert planned == complete
 
 
-def test_a_header_that_claims_too_much_is_not_read(
-    tiny: Callable[[str], Path], tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "begins", "size", "most", "says"),
+    [
+        (f"{DENOISER}.safetensors", struct.pack("<Q", 17 << 20), 1 << 30, FIRST_BYTES, "16 MiB"),
+        ("tokenizer/tokenizer.json", b"{}", 1 << 30, 128 << 20, "64 MiB"),
+    ],
+)
+def test_no_more_is_read_than_such_files_have(
+    tiny: Callable[[str], Path],
+    tmp_path: Path,
+    name: str,
+    begins: bytes,
+    size: int,
+    most: int,
+    says: str,
 ) -> None:
     copy = Path(shutil.copytree(tiny("sd15"), tmp_path / "model"))
-    claim = 17 << 20
-    with (copy / f"{DENOISER}.safetensors").open("wb") as file:
-        file.write(struct.pack("<Q", claim))
-        file.truncate(1 << 30)
+    with (copy / name).open("wb") as file:
+        file.write(begins)
+        file.truncate(size)
     with serve(copy) as hub:
         (answer,) = Desk(hub.endpoint, tmp_path).ask("fine")
     assert answer["code"] == 2
-    assert "is larger than 16 MiB" in answer["message"]
-    assert hub.sent[f"{DENOISER}.safetensors"] <= FIRST_BYTES
+    assert name in answer["message"]
+    assert f"is larger than {says}" in answer["message"]
+    assert hub.sent[name] <= most
+
+
+def test_another_host_that_keeps_the_weights_is_not_shown_the_login(desk: Desk, hub: Hub) -> None:
+    before = weights_sent(hub)
+    assert desk.plan("redirects").components == desk.plan("fine").components
+    assert before == {}
+    assert all(sent <= 2 * FIRST_BYTES for sent in weights_sent(hub).values())
+    assert hub.elsewhere == {""}
+
+
+def test_the_command_answers_for_a_repository(hub: Hub, tmp_path: Path) -> None:
+    env = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "", "HF_HOME": str(tmp_path / "hf")}
+    env |= {"AUTOTUNE_CACHE": str(tmp_path / "ours"), "NO_PROXY": "*"}
+    asked = ("--model", "tiny/fine", "--gpu", "RTX 3060", "--vram", "12GB", "--json")
+    first = run("estimate", *asked, folder=tmp_path, env=env)
+    assert first.code == 0, first.err
+    assert first.answer["tflop"]["unet"] > 0
+    second = run("estimate", *asked, folder=tmp_path, env={**env, "HF_HUB_OFFLINE": "1"})
+    assert (second.code, second.err) == (0, "")
+    assert second.answer["best"] == first.answer["best"]
