@@ -112,7 +112,7 @@ def make_question(model: str, asked: Asked, card: str | None) -> Question:
     """Check everything a forecast is asked for.
 
     Args:
-        model: As for a study, but nothing is downloaded.
+        model: As for a study, but no weights are downloaded.
         asked: What else is asked; trials and paths do not matter.
         card: A card of the table, in place of a device that is here.
 

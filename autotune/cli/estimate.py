@@ -7,7 +7,7 @@ import sys
 
 from autotune.errors import BadInput, ExitCode, shorten
 
-SUMMARY = "foresee what fits and how fast it is, on any card, without a GPU or a download"
+SUMMARY = "foresee what fits and how fast it is, on any card, without a GPU or the weights"
 EXAMPLE = 'autotune estimate --model flux --vram 12GB --gpu "RTX 3060"'
 
 

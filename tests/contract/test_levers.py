@@ -196,7 +196,8 @@ def test_a_choice_that_is_refused_on_a_cpu_and_works_there_takes_effect_and_chan
     made = make(pipeline, row.workload, row.lever, choice)
     assert made.evidence.engaged, made.evidence.detail
     plain = make(pipeline, row.workload, row.lever, row.baseline).picture
-    assert bool((made.picture == plain).all())
+    # Copies lie at other addresses, where kernels for AVX-512 add in another order (seen: 1.1e-6).
+    assert float((made.picture - plain).abs().max()) <= _LOSSLESS
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,13 @@ def written(*operations: str) -> Iterator[list[Any]]:
         yield found
 
 
-def test_only_the_plain_formula_plans_scores() -> None:
+def test_only_the_plain_formula_plans_scores_and_flex_where_it_is_not_compiled() -> None:
     plain = planned("flux")
     for one in attention.choices(card(), None):
         found = planned("flux", attention=one.id)
         assert (found.scores > 0) is (one.id == "native-math")
-        assert found.but(scores=0.0) == plain
+        assert (found.scores_uncompiled > 0) is (one.id == "flex")
+        assert found.but(scores=0.0, scores_uncompiled=0.0) == plain
 
 
 @pytest.mark.parametrize(("dtype", "wider"), [("bf16", 2.0), ("fp16", 2.0), ("fp32", 1.0)])

@@ -9,6 +9,7 @@ from typing import Any
 from autotune.errors import BadInput
 from autotune.files import read_capped
 from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.mechanisms.bitsandbytes_packing import repack_only_what_divides
 from autotune.levers.mechanisms.converted import count_converted
 from autotune.levers.mechanisms.quantizer_limits import problem, proof_problem, unfit
 from autotune.levers.mechanisms.quantizers import QUANTIZERS, Quantizer
@@ -17,6 +18,7 @@ from autotune.records import Choice, Device, Evidence, Model
 from autotune.strict_json import parse_json
 
 NONE = "none"
+_REPACKED = ("bnb-nf4", "bnb-fp4")
 #: The largest configuration of a published component has some 20 KB.
 _CONFIG_BYTES = 1 << 20
 
@@ -76,6 +78,8 @@ def quantize(target: Target, components: Sequence[str], choice: str) -> None:
         _set_inductor()
     if components and quantizer.package.startswith("optimum-quanto"):
         unpack_without_extension()
+    if components and choice in _REPACKED:
+        repack_only_what_divides()
 
 
 def _set_inductor() -> None:
