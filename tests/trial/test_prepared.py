@@ -113,11 +113,18 @@ SURVIVORS = [
 def test_what_is_kept_is_equal_bit_for_bit(
     scene: Scene, model: str, component: str, lever: str, choice: str
 ) -> None:
+    from bitsandbytes.functional import has_avx512bf16
+
     first = scene.load(model, **{lever: choice})
     before = scene.output(first)
     prepared.keep(first)
     second = scene.load(model, **{lever: choice})
     assert not is_from(scene, getattr(first.pipe, component))
+    if choice == "bnb-fp4" and has_avx512bf16():
+        # There bitsandbytes halves the scales of CLIP's layers in their first call: what is kept
+        # afterwards is no longer what was made, is seen to be so, and is made anew.
+        assert not is_from(scene, getattr(second.pipe, component))
+        return
     assert is_from(scene, getattr(second.pipe, component))
     traces = [prepared._trace(getattr(one.pipe, component)) for one in (first, second)]
     assert traces[0] == traces[1]
