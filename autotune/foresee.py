@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from autotune.records import Device, Inspection
     from autotune.search.forecast import Forecast, Question
 
+#: Of a device, what changes from one moment to the next and decides nothing.
+_PASSING = ("free_bytes", "neighbours", "temperature_c", "sm_clock_mhz", "memory_clock_mhz")
+
 
 def forecast(question: Question, *, say: Callable[[str], None] = lambda _: None) -> Forecast:
     """Answer a question; what had to be looked up is kept, so the next answer takes a moment.
@@ -27,10 +30,41 @@ def forecast(question: Question, *, say: Callable[[str], None] = lambda _: None)
         CannotRun: If the model cannot be looked at.
         BadInput: If the pins or the rules leave nothing.
     """
-    from autotune.search.forecast import foresee
+    from pydantic import ValidationError
+
+    from autotune.estimate.kept import keep_answer, kept_answer
+    from autotune.search.forecast import Answer, foresee
 
     inspection, profile = _looked_at(question, say)
-    return foresee(question, inspection.choices, profile, _ceilings(question.device, say))
+    ceilings = _ceilings(question.device, say)
+    facts = _facts(question, inspection, ceilings)
+    kept = kept_answer(facts)
+    try:
+        known = Answer.model_validate_json(kept) if kept is not None else None
+    except ValidationError:
+        known = None
+    found = foresee(question, inspection.choices, profile, ceilings, known)
+    if known is None:
+        keep_answer(facts, found.answer.model_dump_json().encode())
+    return found
+
+
+def _facts(question: Question, inspection: Inspection, ceilings: Ceilings) -> dict[str, object]:
+    """All that decides an answer, but for the model's profile, which follows from the model."""
+    from autotune.estimate.kept import described
+
+    return {
+        "model": described(question.model),
+        "device": question.device.model_dump(mode="json", exclude=set(_PASSING)),
+        "budget_bytes": question.budget_bytes,
+        "host_bytes": question.host_bytes,
+        "definition": question.definition.model_dump(mode="json"),
+        "quality": question.quality,
+        "pins": dict(question.pins),
+        "software": dict(question.software),
+        "choices": inspection.model_dump(mode="json"),
+        "ceilings": ceilings.model_dump(mode="json"),
+    }
 
 
 def _looked_at(question: Question, say: Callable[[str], None]) -> tuple[Inspection, Profile]:

@@ -59,6 +59,22 @@ def keep_choices(
         pass
 
 
+def kept_answer(question: Mapping[str, object]) -> bytes | None:
+    """What was answered to a question whose every fact is the same, if it was kept."""
+    try:
+        return read_capped(_answer_path(question), _CAP_BYTES)
+    except AutotuneError:
+        return None
+
+
+def keep_answer(question: Mapping[str, object], answer: bytes) -> None:
+    """Keep an answer that took a search."""
+    try:
+        write_atomic(_answer_path(question), answer, overwrite=True)
+    except AutotuneError:
+        pass
+
+
 def digest_of(*facts: object) -> str:
     """A short name for what decides a result, with the versions of all that takes part."""
     versions = {name: _version(name) for name in _PACKAGES}
@@ -66,21 +82,28 @@ def digest_of(*facts: object) -> str:
     return hashlib.sha256(known).hexdigest()[:32]
 
 
+def described(model: Model) -> dict[str, object]:
+    """A model without where it lies: that may be two places, and a path may name a person."""
+    return model.but(folder="", given=()).model_dump(mode="json")
+
+
 def _path(model: Model) -> Path:
-    return cache_folder("profiles") / f"{digest_of(_described(model))}.json"
+    return cache_folder("profiles") / f"{digest_of(described(model))}.json"
 
 
 def _choices_path(model: Model, device: Device, software: Mapping[str, str]) -> Path:
     card = [device.kind, device.name, device.uuid, device.compute_capability, device.total_bytes]
     # What the owner of the machine allows decides about kernels from the hub.
     trust = os.environ.get(_TRUST)
-    facts = (_described(model), card, dict(software), trust)
+    facts = (described(model), card, dict(software), trust)
     return cache_folder("choices") / f"{digest_of(*facts)}.json"
 
 
-def _described(model: Model) -> dict[str, object]:
-    # Not where it lies: the same model may lie in two places, and the path may name a person.
-    return model.but(folder="", given=()).model_dump(mode="json")
+def _answer_path(question: Mapping[str, object]) -> Path:
+    # An estimator that was mended gives other answers, whatever its version says.
+    files = Path(autotune.__file__).parent.rglob("*.[pt][yo]*")
+    newest = max(file.stat().st_mtime_ns for file in files)
+    return cache_folder("answers") / f"{digest_of(newest, dict(question))}.json"
 
 
 def _version(package: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -78,6 +78,39 @@ class Rule:
         from packaging.specifiers import SpecifierSet
 
         return SpecifierSet(self.versions).contains(software[self.package], prereleases=True)
+
+
+class RuleTable:
+    """Rules that hold somewhere, to be asked about many candidates: a choice is matched once.
+
+    Each rule is a bit. What a choice leaves possible is a number: the rules that it matches, and
+    those that say nothing about its lever.
+    """
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
+        self._levers = dict.fromkeys(lever for rule in self._rules for lever in rule.choices)
+        self._possible: dict[tuple[str, str | None], int] = {}
+
+    def broken(self, candidate: Candidate) -> Rule | None:
+        """The first rule that the candidate breaks, or ``None``."""
+        left = (1 << len(self._rules)) - 1
+        for lever in self._levers:
+            key = (lever, candidate.get(lever))
+            possible = self._possible.get(key)
+            if possible is None:
+                possible = self._possible[key] = self._left_possible(*key)
+            left &= possible
+            if not left:
+                return None
+        return self._rules[(left & -left).bit_length() - 1] if left else None
+
+    def _left_possible(self, lever: str, choice: str | None) -> int:
+        bits = 0
+        for number, rule in enumerate(self._rules):
+            pattern = rule.choices.get(lever)
+            bits |= (pattern is None or pattern.matches(choice)) << number
+        return bits
 
 
 def make_rule(

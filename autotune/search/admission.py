@@ -9,7 +9,7 @@ from functools import cached_property
 from autotune.estimate.memory import MemoryEstimate, Phase, estimate_memory
 from autotune.estimate.plan import plan_of
 from autotune.estimate.profile import Profile
-from autotune.levers.rule import Rule
+from autotune.levers.rule import Rule, RuleTable
 from autotune.levers.rules import RULES
 from autotune.records import Candidate, Device, Model
 from autotune.units import format_bytes
@@ -31,15 +31,14 @@ class Admission:
 
     def broken(self, candidate: Candidate) -> Rule | None:
         """The first rule that excludes the candidate, or all candidates with these choices."""
-        return next((rule for rule in self._rules if rule.matches(candidate)), None)
+        return self._rules.broken(candidate)
 
     @cached_property
-    def _rules(self) -> tuple[Rule, ...]:
+    def _rules(self) -> RuleTable:
         device, family, software = self.device.kind, self.model.family, self.software
-        found = (
+        return RuleTable(
             rule for rule in RULES if rule.holds(device=device, family=family, software=software)
         )
-        return tuple(found)
 
     def rule(self, candidate: Candidate) -> str | None:
         """The reason of the first rule that excludes the candidate."""

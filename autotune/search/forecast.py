@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune.estimate.ceilings import Ceilings
 from autotune.estimate.profile import Profile
-from autotune.records import Choice, Device, Fidelity, Model
+from autotune.records import Candidate, Choice, Device, Fidelity, Model, Record
 from autotune.search.admission import Admission
 from autotune.search.definition import Definition
 from autotune.search.funnel import Funnel, count_funnel
@@ -53,6 +53,7 @@ class Forecast:
     space: Space
     profile: Profile
     ceilings: Ceilings
+    answer: Answer
     funnel: Funnel
     baseline: Foreseen | None
     best: Sequence[Foreseen]
@@ -61,10 +62,34 @@ class Forecast:
     evaluated: int
 
 
+class Answer(Record):
+    """What a forecast found, by its candidates: enough to make it again without a search.
+
+    ``presets`` comes in the order of ``Fidelity`` and ``ladder`` in that of ``LADDER_GB``.
+    """
+
+    best: tuple[Candidate, ...]
+    presets: tuple[Candidate | None, ...]
+    ladder: tuple[Candidate | None, ...]
+    funnel: Funnel
+    evaluated: int
+
+
 def foresee(
-    question: Question, choices: Sequence[Choice], profile: Profile, ceilings: Ceilings
+    question: Question,
+    choices: Sequence[Choice],
+    profile: Profile,
+    ceilings: Ceilings,
+    known: Answer | None = None,
 ) -> Forecast:
     """Answer a question from what the levers offer and what the model does.
+
+    Args:
+        question: What is asked.
+        choices: What the levers offer for the model on the device.
+        profile: What the model does.
+        ceilings: Of the device.
+        known: The answer to the very same question, if it is known: nothing is searched then.
 
     Raises:
         BadInput: If the pins or the rules leave nothing.
@@ -79,27 +104,54 @@ def foresee(
     )
     refuse_pins(question.pins, admission)
 
-    answers: dict[tuple[str, ...], Foreseen | None] = {}
+    evaluated: dict[tuple[str, ...], Foreseen | None] = {}
 
     def shortlist(quality: Fidelity) -> Shortlist:
         space = build_space(choices, question.definition, question.pins, quality)
-        return Shortlist(ruled(space, admission), admission, ceilings, answers=answers)
+        return Shortlist(ruled(space, admission), admission, ceilings, answers=evaluated)
 
     asked = shortlist(question.quality)
-    rungs = {size: round(size * _GIB * _FREE) for size in LADDER_GB}
-    for budget_bytes in (question.budget_bytes, *rungs.values()):
-        asked.best(budget_bytes)
-    # Once more: each budget now knows what the others came upon.
-    ladder = {size: asked.best(budget_bytes) for size, budget_bytes in rungs.items()}
+    if known is None:
+        known = _search(question, asked, admission, shortlist)
+
+    def again(candidate: Candidate | None) -> Foreseen | None:
+        return None if candidate is None else asked.foresee(candidate)
+
     return Forecast(
         question=question,
         space=asked.space,
         profile=profile,
         ceilings=ceilings,
+        answer=known,
+        funnel=known.funnel,
+        baseline=again(asked.space.baseline),
+        best=[one for one in map(again, known.best) if one is not None],
+        presets=dict(zip(Fidelity, map(again, known.presets), strict=True)),
+        ladder=dict(zip(LADDER_GB, map(again, known.ladder), strict=True)),
+        evaluated=known.evaluated,
+    )
+
+
+def _search(
+    question: Question,
+    asked: Shortlist,
+    admission: Admission,
+    shortlist: Callable[[Fidelity], Shortlist],
+) -> Answer:
+    rungs = [round(size * _GIB * _FREE) for size in LADDER_GB]
+    for budget_bytes in (question.budget_bytes, *rungs):
+        asked.best(budget_bytes)
+    # Once more: each budget now knows what the others came upon.
+    ladder = [asked.best(budget_bytes) for budget_bytes in rungs]
+    best = asked.fitting(question.budget_bytes, _MOST)
+    return Answer(
+        best=tuple(one.candidate for one in best),
+        presets=tuple(_candidate(shortlist(quality).leanest()) for quality in Fidelity),
+        ladder=tuple(map(_candidate, ladder)),
         funnel=count_funnel(asked.space, admission),
-        baseline=asked.foresee(asked.space.baseline),
-        best=asked.fitting(question.budget_bytes, _MOST),
-        presets={quality: shortlist(quality).leanest() for quality in Fidelity},
-        ladder=ladder,
         evaluated=asked.evaluated,
     )
+
+
+def _candidate(one: Foreseen | None) -> Candidate | None:
+    return None if one is None else one.candidate

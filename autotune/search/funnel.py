@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 
-from autotune.records import Candidate
+from autotune.records import Candidate, Record
 from autotune.search.admission import Admission
 from autotune.search.space import Space, every
 
@@ -13,8 +12,7 @@ from autotune.search.space import Space, every
 _COUNTED = 4_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Funnel:
+class Funnel(Record):
     """Candidates in all, legal ones, those that may fit; ``exact`` unless they were sampled."""
 
     all: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,22 @@ def test_a_model_that_is_not_known_here_is_not_downloaded(home: Path) -> None:
     ended = estimate(home, "--model", "somebody/something", "--gpu", "RTX 4090")
     assert ended.code == 3
     assert "is not known here" in ended.err
+
+
+def test_the_same_question_is_answered_from_what_is_kept_and_alike(
+    home: Path, answered: Any
+) -> None:
+    kept = list((home / "answers").glob("*.json"))
+    assert kept
+    again = estimate(home, "--model", "flux", "--vram", "12GB", "--gpu", "RTX 3060", "--json")
+    assert again.answer == answered
+    # What is kept is what answers: without its candidates there is nothing to show.
+    for path in kept:
+        known = json.loads(path.read_text())
+        path.write_text(json.dumps({**known, "best": []}))
+    emptied = estimate(home, "--model", "flux", "--vram", "12GB", "--gpu", "RTX 3060", "--json")
+    assert emptied.answer["best"] == []
+    for path in kept:
+        path.write_text("not an answer")
+    searched = estimate(home, "--model", "flux", "--vram", "12GB", "--gpu", "RTX 3060", "--json")
+    assert searched.answer == answered

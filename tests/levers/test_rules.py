@@ -6,10 +6,12 @@ import fnmatch
 from itertools import permutations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 from autotune.levers import load_levers
-from autotune.levers.rule import Rule
+from autotune.levers.rule import Rule, RuleTable
 from autotune.levers.rules import RULES, broken_rule
 from autotune.models.catalog import load_catalog
 from autotune.records import Candidate, Device, DeviceKind
@@ -129,3 +131,14 @@ def test_a_candidate_that_no_row_forbids_is_allowed() -> None:
     assert forbidden({}) is None
     assert forbidden({"attention": "native", "attention-slicing": "auto"}) is None
     assert forbidden({"an-unknown-lever": "on"}) is None
+
+
+@given(st.data())
+def test_a_table_of_rules_finds_the_first_that_each_rule_alone_would(data: st.DataObject) -> None:
+    candidate = {
+        lever: data.draw(st.sampled_from(sorted(ids)), label=lever)
+        for lever, ids in OFFERED.items()
+        if data.draw(st.booleans())
+    }
+    expected = next((rule for rule in RULES if rule.matches(candidate)), None)
+    assert RuleTable(RULES).broken(candidate) is expected
