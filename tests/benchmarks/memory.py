@@ -49,7 +49,8 @@ _LEVERS = (
     "cache",
     "batch",
 )
-_DEADLINE_S = 300.0
+#: A tiny model that takes longer computes in a format that this processor emulates.
+_DEADLINE_S = 60.0
 #: Choices of a lever, and processes of a candidate.
 _CHOICES, _PROCESSES = 2, 3
 
@@ -77,16 +78,17 @@ def compare(name: str, place: Path, device: Device, record: Path | None) -> Iter
         profile = read_profile(place / "inspect" / PROFILE)
         assert profile.uncounted is None, profile.uncounted
         for number, candidate in enumerate(candidates(choices, device, model)):
-            outcomes = [
-                run(engine, model, device, candidate, place / f"{number:03}-{process}")
-                for process in range(_PROCESSES)
-            ]
-            failed = [one for one in outcomes if one.status is not Status.MEASURED]
-            if failed:
-                why = failed[0].message or failed[0].status
-                print(f"  {name} {_changed(candidate, choices)}: {why}")
+            outcomes = []
+            for process in range(_PROCESSES):
+                folder = place / f"{number:03}-{process}"
+                outcomes.append(run(engine, model, device, candidate, folder))
+                if outcomes[-1].status is not Status.MEASURED:
+                    break
+            else:
+                yield show(name, profile, model, device, candidate, choices, outcomes, record)
                 continue
-            yield show(name, profile, model, device, candidate, choices, outcomes, record)
+            why = outcomes[-1].message or outcomes[-1].status
+            print(f"  {name} {_changed(candidate, choices)}: {why}", flush=True)
     finally:
         engine.close()
 
@@ -161,10 +163,11 @@ def _changed(candidate: dict[str, str], choices) -> str:
 
 def report(errors: list[float]) -> None:
     median, lowest = statistics.median(map(abs, errors)), min(errors)
+    below = sum(error < -BELOW_PROMISE for error in errors)
     kept = median <= MEDIAN_PROMISE and lowest >= -BELOW_PROMISE
     print(
         f"predicted / measured peak: median error {median:.1%} over {len(errors)} candidates "
-        f"(promise {MEDIAN_PROMISE:.0%}), lowest {lowest:+.1%} (promise {-BELOW_PROMISE:.0%}): "
+        f"(promise {MEDIAN_PROMISE:.0%}), lowest {lowest:+.1%} (promise {-BELOW_PROMISE:.0%}; {below} lie lower): "
         f"{'kept' if kept else 'MISSED'}"
     )
 
