@@ -12,9 +12,9 @@ from autotune.levers import load_levers
 from autotune.records import Candidate, Status, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.history import History, Tried, binding
+from autotune.search.proposals import best_of_each, one_change_each
 from autotune.search.request import SIZE
 from autotune.search.runner import Runner
-from autotune.search.sampler import best_of_each, one_change_each
 
 #: Peaks of two processes differ by a few per cent (allocator, thread timing).
 _HEADROOM = 1.05

@@ -1,176 +1,243 @@
-"""Which candidate next: the baseline, one change at a time, the best of each, constrained TPE.
-
-The first part is deterministic and tells what each lever does by itself; with a dozen trials it is
-worth more than random starts (numbers.md F3). TPE continues with everything that was seen.
-Infeasible candidates are told as complete with a violated constraint: told as failed, TPE would
-propose them for ever (measured, design D2).
-"""
+"""ShortlistSampler: the search as an ordinary Optuna sampler."""
 
 from __future__ import annotations
 
-import itertools
-import random
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import optuna
-from optuna.samplers import TPESampler
-from optuna.trial import Trial, TrialState
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-from autotune.records import Candidate, candidate_key
-from autotune.search.space import Space, every
+from autotune.search.policy import Ended, Pick, Policy, Prepares, Told
+from autotune.search.pool import Foresee, Pool, Settings, Value, expect_nothing
 
-#: Anything that orders candidates: less is better.
-Score = tuple[float, ...]
-#: The objective of a trial without a time; any large number will do (measured, §3).
-_NO_TIME_S = 1e9
-#: Proposals that were seen before, in a row, after which the rest is drawn by lot.
-_PATIENCE = 32
-#: Spaces up to this size are listed whole when the sampler only repeats itself.
-_LISTABLE = 100_000
+#: The user attribute in which an objective may say what a trial's peak was.
+PEAK = "peak_bytes"
+#: The constraint that a peak beyond the budget violates; any other that is violated is a failure.
+BUDGET = "budget"
+#: What a trial without a time is told as; TPE only compares, so any large number will do.
+UNTIMED_S = 1e9
+#: Where the sampler notes what it picked and why.
+_PICK = "autotune:pick"
+#: Trials without a gain after which TPE has every second turn (numbers.md F3: a local search owns
+#: the first thirty, then TPE that has seen everything is better).
+_STALLED = 10
+#: Proposals of TPE that may not stand, or were seen, after which the turn is given back.
+_PATIENCE = 8
+#: What is foreseen this many times too large is not worth a turn of TPE, which knows no sizes.
+_HOPELESS = 1.25
+#: Spaces up to this size are listed; a candidate of the estimator takes 0.2 ms.
+LISTED = 4_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Proposal:
-    """A candidate to try, and why."""
+class ShortlistSampler(BaseSampler):
+    """Starts from an estimator's order, then changes one choice at a time, then asks TPE.
 
-    candidate: Candidate
-    why: str
-    trial: Trial
-
-
-class Proposals:
-    """Asks and tells one Optuna study; never proposes a candidate twice.
+    Made for seconds that are to be few: what is minimized has to be positive, and every parameter
+    categorical. Everything else, and what a trial asks for beside ``levers``, is left to TPE. A
+    candidate is never proposed twice, as long as there is another.
 
     Args:
-        space: What can be chosen.
-        seed: The same seed gives the same proposals for the same outcomes.
-        budget: How many trials there will be: bounds the one-change starts to two thirds of them.
-        allowed: Whether a candidate may stand at all; what may not is never put together.
+        levers: The parameters and their choices. Left out, they are those that all trials so far
+            have in common, and the first trials are TPE's.
+        baseline: Where to begin; by default the first choice of each.
+        foresee: What is expected of a candidate, or ``None`` if it must not be tried.
+        budget_bytes: What peaks have to stay within. A trial says its own peak in the user
+            attribute ``peak_bytes``, and a violation in a constraint named ``budget``. One that
+            did not get as far as a time is told as ``UNTIMED_S``, with its constraint.
+        given: Candidates to start from.
+        starts: How many starts there are before the local search.
+        prepares: What a candidate needs prepared, by name: of two that promise alike, the one
+            that needs less that is new is tried.
+        seed: Of TPE. The rest leaves nothing to chance.
+        listed: Spaces up to this size are listed whole.
     """
 
     def __init__(
         self,
-        space: Space,
+        levers: Mapping[str, Sequence[Value]] | None = None,
         *,
-        seed: int,
-        budget: int,
-        allowed: Callable[[Candidate], bool] = lambda _: True,
+        baseline: Settings | None = None,
+        foresee: Foresee = expect_nothing,
+        budget_bytes: float | None = None,
+        given: Sequence[Settings] = (),
+        starts: int = 10,
+        prepares: Prepares = lambda _: (),
+        seed: int | None = None,
+        listed: int = LISTED,
     ) -> None:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._space = space
-        self._allowed = allowed
-        self._seen: dict[str, tuple[float, float]] = {}
-        self._lot = random.Random(seed)
-        starts = [space.baseline, *filter(allowed, one_change_each(space))]
-        # Two thirds for what each lever does alone, the rest for combinations.
-        self._starts = starts[: 1 + max(1, budget * 2 // 3)]
-        self._levers = space.open_levers
-        self._together = False
-        self._study = optuna.create_study(
-            sampler=TPESampler(seed=seed, multivariate=True, n_startup_trials=len(self._starts)),
-            direction="minimize",
-        )
-        self._why = {candidate_key(start): "one change" for start in self._starts}
-        self._why[candidate_key(space.baseline)] = "baseline"
-        self._queue = deque(self._starts)
+        self._levers = levers
+        self._baseline = baseline
+        self._foresee = foresee
+        self._budget_bytes = budget_bytes
+        self._given = given
+        self._starts = starts
+        self._prepares = prepares
+        self._listed = listed
+        self._tpe = TPESampler(seed=seed, multivariate=True, n_startup_trials=0)
+        self._common = IntersectionSearchSpace()
+        self._policies: dict[str, Policy] = {}
 
-    def ask(self) -> Proposal | None:
-        """The next candidate not told before, or ``None`` when there is none left."""
-        if not self._together and all(candidate_key(one) in self._seen for one in self._starts):
-            self._together = True
-            self._put_together()
-        for _ in range(_PATIENCE):
-            proposal = self._ask()
-            key = candidate_key(proposal.candidate)
-            if key not in self._seen:
-                return proposal
-            self._finish(proposal.trial, *self._seen[key])
-        drawn = self._draw()
-        if drawn is None:
-            return None
-        self._queue.append(drawn)
-        return self._ask()
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The levers, or what all trials so far have in common."""
+        if self._levers is not None:
+            return {lever: CategoricalDistribution(ids) for lever, ids in self._levers.items()}
+        common = self._common.calculate(study)
+        return {name: one for name, one in common.items() if not one.single()}
 
-    def tell(self, proposal: Proposal, latency_s: float | None, violation: float) -> None:
-        """Report a candidate: its time if it has one, and by how much it missed (0 if it fits)."""
-        value = _NO_TIME_S if latency_s is None else latency_s
-        self._seen[candidate_key(proposal.candidate)] = (value, violation)
-        self._finish(proposal.trial, value, violation)
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The next candidate."""
+        self._raise_error_if_multi_objective(study)
+        if not search_space:
+            return {}
+        policy = self._policy(search_space)
+        told = _told(study, trial, policy.pool) if policy is not None else []
+        if policy is None or not _are_times(study, told):
+            return self._tpe.sample_relative(study, trial, search_space)
+        pick = None
+        if _stalled(told, policy.starts):
+            pick = self._ask_tpe(study, trial, search_space, policy, told)
+        pick = pick or policy.pick(told)
+        if pick is None:  # everything was tried: again, since Optuna wants an answer
+            return self._tpe.sample_relative(study, trial, search_space)
+        note = json.dumps({"candidate": pick.candidate, "why": pick.why})
+        study._storage.set_trial_system_attr(trial._trial_id, _PICK, note)
+        return pick.candidate
 
-    def put_back(self, proposal: Proposal) -> None:
-        """Report that the environment, not the candidate, failed: it is proposed again, next."""
-        self._study.tell(proposal.trial, state=TrialState.FAIL)
-        self._queue.appendleft(proposal.candidate)
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """A parameter that is none of the levers."""
+        self._raise_error_if_multi_objective(study)
+        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
 
-    def _put_together(self) -> None:
-        """Propose every lever's best choice at once: gains of different levers mostly add up."""
-        seen = {key: (violation, value) for key, (value, violation) in self._seen.items()}
-        candidate = best_of_each(self._space, seen, self._allowed)
-        self._why.setdefault(candidate_key(candidate), "best of each lever")
-        self._queue.append(candidate)
+    def reseed_rng(self) -> None:
+        """Give TPE another seed."""
+        self._tpe.reseed_rng()
 
-    def _ask(self) -> Proposal:
-        if self._queue:
-            queued = self._queue.popleft()
-            self._study.enqueue_trial({lever: queued[lever] for lever in self._levers})
-        trial = self._study.ask()
-        chosen = {
-            lever: str(trial.suggest_categorical(lever, ids))
-            for lever, ids in self._levers.items()
+    def exhausted(self, study: Study) -> bool:
+        """Whether every candidate of the levers was tried."""
+        if self._levers is None:
+            return False
+        levers = {lever: CategoricalDistribution(ids) for lever, ids in self._levers.items()}
+        policy = self._policy(levers)
+        return policy is not None and policy.pick(_told(study, None, policy.pool)) is None
+
+    def _policy(self, search_space: Mapping[str, BaseDistribution]) -> Policy | None:
+        levers = {
+            name: one.choices
+            for name, one in search_space.items()
+            if isinstance(one, CategoricalDistribution)
         }
-        candidate = {lever: chosen.get(lever, id) for lever, id in self._space.baseline.items()}
-        why = self._why.get(candidate_key(candidate), "sampled")
-        return Proposal(candidate=candidate, why=why, trial=trial)
+        if len(levers) < len(search_space):
+            return None
+        key = repr(levers)
+        if key not in self._policies:
+            base = dict(self._baseline or {})
+            base = {lever: base.get(lever, values[0]) for lever, values in levers.items()}
+            pool = Pool(levers, base, self._foresee, listed=self._listed)
+            self._policies[key] = Policy(
+                pool=pool,
+                base=base,
+                budget_bytes=self._budget_bytes,
+                given=self._given,
+                starts=self._starts,
+                prepares=self._prepares,
+            )
+        return self._policies[key]
 
-    def _finish(self, trial: Trial, value: float, violation: float) -> None:
-        trial.set_constraint("budget", violation)
-        self._study.tell(trial, value)
-
-    def _draw(self) -> Candidate | None:
-        """A candidate that was not seen yet, by lot; ``None`` if there is none left."""
-        if self._space.size <= _LISTABLE:
-            rest = [one for one in every(self._space) if candidate_key(one) not in self._seen]
-            return self._lot.choice(rest) if rest else None
-        # A space that cannot be listed is never nearly used up: a few draws find an unseen one.
-        while True:
-            chosen = {lever: self._lot.choice(ids) for lever, ids in self._levers.items()}
-            candidate = {**self._space.baseline, **chosen}
-            if candidate_key(candidate) not in self._seen:
-                return candidate
-
-
-def one_change_each(space: Space) -> Iterator[Candidate]:
-    """The baseline with one lever changed; each lever has its first turn before any a second."""
-    turns = [
-        [{**space.baseline, lever: id} for id in ids if id != space.baseline[lever]]
-        for lever, ids in space.open_levers.items()
-    ]
-    for round_ in itertools.zip_longest(*turns):
-        yield from (candidate for candidate in round_ if candidate is not None)
+    def _ask_tpe(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+        policy: Policy,
+        told: Sequence[Told],
+    ) -> Pick | None:
+        taken = {policy.pool.find(one.candidate) for one in told}
+        most = math.inf if self._budget_bytes is None else self._budget_bytes * _HOPELESS
+        for _ in range(_PATIENCE):
+            candidate = self._tpe.sample_relative(study, trial, search_space)
+            number = policy.pool.find(candidate) if candidate else None
+            if number is None or number in taken:
+                continue
+            if (policy.pool.expected(number).peak_bytes or 0.0) <= most:
+                return Pick(candidate=candidate, why="TPE")
+        return None
 
 
-def best_of_each(
-    space: Space, seen: Mapping[str, Score], allowed: Callable[[Candidate], bool]
-) -> dict[str, str]:
-    """The baseline with each lever at the choice that was best alone, as far as they go together.
+def why(trial: FrozenTrial) -> str | None:
+    """Why the shortlist sampler picked what a trial tries."""
+    note = _note(trial)
+    return str(note["why"]) if note else None
 
-    Args:
-        space: What can be chosen.
-        seen: How good each candidate was, by its key; less is better.
-        allowed: Whether a candidate may stand; where two best choices may not stand together,
-            the better one is taken.
-    """
-    better = []
-    for lever, ids in space.open_levers.items():
-        alone = {id: seen.get(candidate_key({**space.baseline, lever: id})) for id in ids}
-        known = {id: score for id, score in alone.items() if score is not None}
-        if known:
-            best = min(known, key=lambda id: known[id])
-            better.append((known[best], lever, best))
-    together = dict(space.baseline)
-    for _, lever, best in sorted(better):
-        if allowed(together | {lever: best}):
-            together[lever] = best
-    return together
+
+def _note(trial: FrozenTrial) -> dict[str, Any] | None:
+    text = trial.system_attrs.get(_PICK)
+    return dict(json.loads(text)) if text else None
+
+
+def _are_times(study: Study, told: Sequence[Told]) -> bool:
+    positive = all(one.value is None or one.value > 0 for one in told)
+    return positive and study.direction is StudyDirection.MINIMIZE
+
+
+def _told(study: Study, current: FrozenTrial | None, pool: Pool) -> list[Told]:
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    found = []
+    for trial in study.get_trials(deepcopy=False, states=states):
+        if current is not None and trial.number == current.number:
+            continue
+        note = _note(trial)
+        candidate = {**(note["candidate"] if note else {}), **trial.params}
+        if all(lever in candidate for lever in pool.levers):
+            candidate = {lever: candidate[lever] for lever in pool.levers}
+            found.append(_one(trial, candidate))
+    return found
+
+
+def _one(trial: FrozenTrial, candidate: Settings) -> Told:
+    violated = {name for name, value in trial.constraints.items() if value > 0}
+    if not trial.state.is_finished():
+        ended = Ended.RUNNING
+    elif violated - {BUDGET}:
+        ended = Ended.FAILED
+    elif violated:
+        ended = Ended.TOO_LARGE
+    else:
+        ended = Ended.FITS
+    value = trial.value if trial.state is TrialState.COMPLETE else None
+    if ended is Ended.FAILED or (value is not None and value >= UNTIMED_S):
+        value = None
+    return Told(
+        number=trial.number,
+        candidate=candidate,
+        ended=ended,
+        value=value,
+        peak_bytes=trial.user_attrs.get(PEAK),
+    )
+
+
+def _stalled(told: Sequence[Told], starts: int) -> bool:
+    """Whether it is TPE's turn: every second trial, once nothing was gained for a while."""
+    best, since = None, 0
+    for one in told:
+        gained = one.ended is Ended.FITS and one.value is not None
+        if gained and (best is None or (one.value or 0.0) < best):
+            best, since = one.value, 0
+        else:
+            since += 1
+    return len(told) > starts and since >= _STALLED and since % 2 == 0

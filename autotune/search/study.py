@@ -23,11 +23,11 @@ from autotune.search.funnel import count_funnel
 from autotune.search.history import History, Tried
 from autotune.search.listener import Listener
 from autotune.search.needed import Needed, find_needed
+from autotune.search.proposals import Proposal, Proposals
 from autotune.search.publish import Winner, compose, provisional_winner, winner_of
 from autotune.search.request import SCREEN, Request
 from autotune.search.ruled import refuse_pins, ruled
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
-from autotune.search.sampler import Proposal, Proposals
 from autotune.search.space import build_space
 
 #: Candidates refused without a trial in a row, after which the rest is taken to be no better.

@@ -167,8 +167,8 @@ def report(errors: list[float]) -> None:
     kept = median <= MEDIAN_PROMISE and lowest >= -BELOW_PROMISE
     print(
         f"predicted / measured peak: median error {median:.1%} over {len(errors)} candidates "
-        f"(promise {MEDIAN_PROMISE:.0%}), lowest {lowest:+.1%} (promise {-BELOW_PROMISE:.0%}; {below} lie lower): "
-        f"{'kept' if kept else 'MISSED'}"
+        f"(promise {MEDIAN_PROMISE:.0%}), lowest {lowest:+.1%} (promise {-BELOW_PROMISE:.0%}, "
+        f"{below} lie lower): {'kept' if kept else 'MISSED'}"
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.records import Candidate, candidate_key
-from autotune.search.sampler import (
+from autotune.search.proposals import (
     Proposal,
     Proposals,
     best_of_each,
