@@ -1,7 +1,4 @@
-"""The search of autotune in a plain Optuna study: your own levers, your own measurement.
-
-    python examples/plain_optuna.py
-"""
+"""Your own levers and measurement, searched in a plain Optuna study: python examples/plain_optuna.py"""
 
 import optuna
 

@@ -44,7 +44,6 @@ PART_OF = {"pydantic_core": "pydantic"}
 #: Declared, but imported by nothing of ours.
 FOR_OTHERS = {
     "xformers": "diffusers attends with it",
-    "numpy": "tensor.numpy() needs it",
     "safetensors": "diffusers loads and saves weights with it",
 }
 
