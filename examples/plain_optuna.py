@@ -1,4 +1,4 @@
-"""Your own levers and measurement, searched in a plain Optuna study: python examples/plain_optuna.py"""
+"""autotune's search in a plain Optuna study: python examples/plain_optuna.py"""
 
 import optuna
 
