@@ -30,22 +30,16 @@ def forecast(question: Question, *, say: Callable[[str], None] = lambda _: None)
         CannotRun: If the model cannot be looked at.
         BadInput: If the pins or the rules leave nothing.
     """
-    from pydantic import ValidationError
-
     from autotune.estimate.kept import keep_answer, kept_answer
     from autotune.search.forecast import Answer, foresee
 
     inspection, profile = _looked_at(question, say)
     ceilings = _ceilings(question.device, say)
     facts = _facts(question, inspection, ceilings)
-    kept = kept_answer(facts)
-    try:
-        known = Answer.model_validate_json(kept) if kept is not None else None
-    except ValidationError:
-        known = None
+    known = kept_answer(facts, Answer)
     found = foresee(question, inspection.choices, profile, ceilings, known)
     if known is None:
-        keep_answer(facts, found.answer.model_dump_json().encode())
+        keep_answer(facts, found.answer)
     return found
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeVar
 
 import autotune
 from autotune.errors import AutotuneError
 from autotune.estimate.profile import Profile, read_profile, write_profile
 from autotune.files import cache_folder, canonical_json, read_capped, write_atomic
-from autotune.records import Device, Inspection, Model
+from autotune.records import Device, Inspection, Model, Record
+
+Kept = TypeVar("Kept", bound=Record)
 
 _TRUST = "DIFFUSERS_TRUST_REMOTE_KERNELS"
 #: A few hundred choices with a sentence each.
@@ -41,38 +44,24 @@ def keep_profile(model: Model, profile: Profile) -> None:
 
 def kept_choices(model: Model, device: Device, software: Mapping[str, str]) -> Inspection | None:
     """What the levers said of this model on this device with these packages, if it was kept."""
-    try:
-        data = read_capped(_choices_path(model, device, software), _CAP_BYTES)
-        return Inspection.model_validate_json(data)
-    except (AutotuneError, ValueError):
-        return None
+    return _read(lambda: _choices_path(model, device, software), Inspection)
 
 
 def keep_choices(
     model: Model, device: Device, software: Mapping[str, str], found: Inspection
 ) -> None:
     """Keep what the levers said. Studies ask anew: a device can change while its name does not."""
-    try:
-        path = _choices_path(model, device, software)
-        write_atomic(path, found.model_dump_json().encode(), overwrite=True)
-    except AutotuneError:
-        pass
+    _write(lambda: _choices_path(model, device, software), found)
 
 
-def kept_answer(question: Mapping[str, object]) -> bytes | None:
+def kept_answer(question: Mapping[str, object], kind: type[Kept]) -> Kept | None:
     """What was answered to a question whose every fact is the same, if it was kept."""
-    try:
-        return read_capped(_answer_path(question), _CAP_BYTES)
-    except AutotuneError:
-        return None
+    return _read(lambda: _answer_path(question), kind)
 
 
-def keep_answer(question: Mapping[str, object], answer: bytes) -> None:
+def keep_answer(question: Mapping[str, object], answer: Record) -> None:
     """Keep an answer that took a search."""
-    try:
-        write_atomic(_answer_path(question), answer, overwrite=True)
-    except AutotuneError:
-        pass
+    _write(lambda: _answer_path(question), answer)
 
 
 def digest_of(*facts: object) -> str:
@@ -85,6 +74,20 @@ def digest_of(*facts: object) -> str:
 def described(model: Model) -> dict[str, object]:
     """A model without where it lies: that may be two places, and a path may name a person."""
     return model.but(folder="", given=()).model_dump(mode="json")
+
+
+def _read(place: Callable[[], Path], kind: type[Kept]) -> Kept | None:
+    try:
+        return kind.model_validate_json(read_capped(place(), _CAP_BYTES))
+    except (AutotuneError, ValueError):
+        return None
+
+
+def _write(place: Callable[[], Path], record: Record) -> None:
+    try:
+        write_atomic(place(), record.model_dump_json().encode(), overwrite=True)
+    except AutotuneError:
+        pass  # without a place to keep it, it is asked each time
 
 
 def _path(model: Model) -> Path:

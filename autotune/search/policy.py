@@ -12,15 +12,13 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import numpy as np
 
 from autotune.search.belief import Belief, learn
 from autotune.search.failures import Failures
-from autotune.search.pool import Pool, Settings, Value
+from autotune.search.pool import Array, Pool, Settings, Value
 
-Array = Any
 #: Levers by which two starts differ at least.
 _APART = 2
 #: The best neighbour must promise this share of what the best of all candidates does.
@@ -105,15 +103,13 @@ class Policy:
         if not view.free.any():
             return None
         if len(taken) <= self.starts:
-            return self._named(view, view.apart(), "start")
-        near = view.near()
-        if near is not None:
-            return self._named(view, near, "")
-        return self._named(view, view.free, "most promising")
-
-    def _named(self, view: _View, among: Array, why: str) -> Pick:
-        number = view.choose(among)
-        return Pick(candidate=self.pool.candidate(number), why=why or view.neighbour(number))
+            number, why = view.choose(view.apart()), "start"
+        elif (near := view.near()) is not None:
+            number = view.choose(near)
+            why = view.neighbour(number)
+        else:
+            number, why = view.choose(view.free), "most promising"
+        return Pick(candidate=self.pool.candidate(number), why=why)
 
 
 class _View:

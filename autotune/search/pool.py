@@ -61,9 +61,7 @@ class Pool:
             {value: number for number, value in enumerate(values)}
             for values in self.levers.values()
         ]
-        self._base = tuple(
-            numbers[base[lever]] for lever, numbers in zip(self.levers, self._numbers, strict=True)
-        )
+        self._base = self._code(base)
         self._known: dict[Code, int | None] = {}
         self._codes: list[Code] = []
         self._expected: list[Expected] = []
@@ -80,21 +78,14 @@ class Pool:
     def find(self, candidate: Settings) -> int | None:
         """The number of a candidate; ``None`` if it may not stand, or is not of this space."""
         try:
-            code = tuple(
-                numbers[candidate[lever]]
-                for lever, numbers in zip(self.levers, self._numbers, strict=True)
-            )
+            code = self._code(candidate)
         except KeyError:
             return None
         return self._add(code)
 
     def candidate(self, number: int) -> dict[str, Value]:
         """The candidate with a number."""
-        code = self._codes[number]
-        return {
-            lever: values[at]
-            for (lever, values), at in zip(self.levers.items(), code, strict=True)
-        }
+        return self._named(self._codes[number])
 
     def differing(self, number: int, other: int) -> list[str]:
         """The levers that two candidates do not share."""
@@ -127,17 +118,21 @@ class Pool:
     def _add(self, code: Code) -> int | None:
         if code in self._known:
             return self._known[code]
-        named = {
-            lever: values[at]
-            for (lever, values), at in zip(self.levers.items(), code, strict=True)
-        }
-        expected = self._foresee(named)
+        expected = self._foresee(self._named(code))
         number = None if expected is None else len(self._codes)
         self._known[code] = number
         if expected is not None:
             self._codes.append(code)
             self._expected.append(expected)
         return number
+
+    def _code(self, candidate: Settings) -> Code:
+        pairs = zip(self.levers, self._numbers, strict=True)
+        return tuple(numbers[candidate[lever]] for lever, numbers in pairs)
+
+    def _named(self, code: Code) -> dict[str, Value]:
+        pairs = zip(self.levers.items(), code, strict=True)
+        return {lever: values[at] for (lever, values), at in pairs}
 
     def _next_to(self, code: Code) -> Iterator[Code]:
         """One lever changed; and where that may not stand, another one given up for it."""

@@ -19,12 +19,11 @@ from optuna.samplers import TPESampler
 from optuna.trial import Trial, TrialState
 
 from autotune.records import Candidate, candidate_key
+from autotune.search.sampler import UNTIMED_S
 from autotune.search.space import Space, every
 
 #: Anything that orders candidates: less is better.
 Score = tuple[float, ...]
-#: The objective of a trial without a time; any large number will do (measured, §3).
-_NO_TIME_S = 1e9
 #: Proposals that were seen before, in a row, after which the rest is drawn by lot.
 _PATIENCE = 32
 #: Spaces up to this size are listed whole when the sampler only repeats itself.
@@ -95,7 +94,7 @@ class Proposals:
 
     def tell(self, proposal: Proposal, latency_s: float | None, violation: float) -> None:
         """Report a candidate: its time if it has one, and by how much it missed (0 if it fits)."""
-        value = _NO_TIME_S if latency_s is None else latency_s
+        value = UNTIMED_S if latency_s is None else latency_s
         self._seen[candidate_key(proposal.candidate)] = (value, violation)
         self._finish(proposal.trial, value, violation)
 

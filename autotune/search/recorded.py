@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -86,11 +85,6 @@ class RecordedSpace:
         """The fastest within the budget."""
         fitting = [row for row in self.rows.values() if row.fits(budget_bytes)]
         return min(fitting, key=lambda row: row.latency_s or 0.0, default=None)
-
-    @cached_property
-    def predicts(self) -> bool:
-        """Whether anything was predicted of its candidates."""
-        return any(row.predicted and row.predicted.latency_s for row in self.rows.values())
 
 
 def make_space(header: Header, rows: Iterable[Row]) -> RecordedSpace:

@@ -20,7 +20,7 @@ from autotune.search.pool import Foresee, Pool, Settings, Value, expect_nothing
 PEAK = "peak_bytes"
 #: The constraint that a peak beyond the budget violates; any other that is violated is a failure.
 BUDGET = "budget"
-#: What a trial without a time is told as; TPE only compares, so any large number will do.
+#: What a trial without a time is told as; any large number will do (measured, §3).
 UNTIMED_S = 1e9
 #: Where the sampler notes what it picked and why.
 _PICK = "autotune:pick"
@@ -88,7 +88,7 @@ class ShortlistSampler(BaseSampler):
     ) -> dict[str, BaseDistribution]:
         """The levers, or what all trials so far have in common."""
         if self._levers is not None:
-            return {lever: CategoricalDistribution(ids) for lever, ids in self._levers.items()}
+            return _categories(self._levers)
         common = self._common.calculate(study)
         return {name: one for name, one in common.items() if not one.single()}
 
@@ -132,8 +132,7 @@ class ShortlistSampler(BaseSampler):
         """Whether every candidate of the levers was tried."""
         if self._levers is None:
             return False
-        levers = {lever: CategoricalDistribution(ids) for lever, ids in self._levers.items()}
-        policy = self._policy(levers)
+        policy = self._policy(_categories(self._levers))
         return policy is not None and policy.pick(_told(study, None, policy.pool)) is None
 
     def _policy(self, search_space: Mapping[str, BaseDistribution]) -> Policy | None:
@@ -183,6 +182,10 @@ def why(trial: FrozenTrial) -> str | None:
     """Why the shortlist sampler picked what a trial tries."""
     note = _note(trial)
     return str(note["why"]) if note else None
+
+
+def _categories(levers: Mapping[str, Sequence[Value]]) -> dict[str, BaseDistribution]:
+    return {lever: CategoricalDistribution(ids) for lever, ids in levers.items()}
 
 
 def _note(trial: FrozenTrial) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from autotune.levers.rule import RuleTable, make_rule
 from autotune.records import Status
 from autotune.search.recorded import Header, Predicted, RecordedSpace, Row, make_space
 
@@ -113,16 +114,14 @@ def make_synthetic(seed: int, noise: Noise, *, card_gb: float = 24.0) -> Recorde
 
 
 def _legal() -> Iterator[dict[str, str]]:
-    rules = [tuple(_pattern(text) for text in rule) for rule in _RULES]
+    rules = RuleTable(
+        make_rule(f"assumed-{number}", *when, reason="assumed", cite="numbers.md F3")
+        for number, when in enumerate(_RULES)
+    )
     for ids in itertools.product(*LEVERS.values()):
         choices = dict(zip(LEVERS, ids, strict=True))
-        if not any(all(choices[lever] in ids for lever, ids in rule) for rule in rules):
+        if rules.broken(choices) is None:
             yield choices
-
-
-def _pattern(text: str) -> tuple[str, tuple[str, ...]]:
-    lever, _, ids = text.partition("=")
-    return lever, tuple(ids.split("|"))
 
 
 class _Truth:
