@@ -31,8 +31,11 @@ class Engine(Protocol):
     def poll(self, timeout_s: float) -> Sequence[Step | Outcome]:
         """What happened since the last poll, waiting up to ``timeout_s`` for something to."""
 
-    def cancel(self, trial: str) -> None:
-        """End a trial; its outcome, ``cancelled``, comes through ``poll``."""
+    def cancel(self, trial: str) -> bool:
+        """End a trial; false if it has ended, and ``poll`` said so or was interrupted in that.
+
+        Otherwise its outcome, ``cancelled``, comes through ``poll``.
+        """
 
     def close(self) -> None:
         """End everything that is still running and let go of the device."""

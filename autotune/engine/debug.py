@@ -50,8 +50,9 @@ class DebugEngine:
         found, self._found = self._found, []
         return found
 
-    def cancel(self, trial: str) -> None:
+    def cancel(self, trial: str) -> bool:
         """See Engine. A trial is over before anyone could cancel it."""
+        return any(isinstance(one, Outcome) and one.trial == trial for one in self._found)
 
     def close(self) -> None:
         """See Engine."""

@@ -142,10 +142,12 @@ class LocalEngine:
                 self._stop(running, Status.HUNG)
         return found
 
-    def cancel(self, trial: str) -> None:
+    def cancel(self, trial: str) -> bool:
         """See Engine."""
-        if trial in self._running:
-            self._stop(self._running[trial], Status.CANCELLED)
+        running = self._running.get(trial)
+        if running is not None:
+            self._stop(running, Status.CANCELLED)
+        return running is not None
 
     def close(self) -> None:
         """See Engine."""

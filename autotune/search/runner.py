@@ -22,6 +22,9 @@ _POLL_S = 0.25
 #: that nothing will end it (fault matrix T11). A cold start may come before its deadline.
 _CANCEL_S = 35.0
 _STUCK_S = 95.0
+#: Who interrupts waits no longer than it takes to kill a stubborn trial: the study's own end kills
+#: whatever is left.
+_INTERRUPTED_S = 7.0
 #: A baseline may be a large model on a slow device; half an hour is the longest worth waiting.
 _BASELINE_DEADLINE_S = 1800.0
 #: Other trials get ten times what the baseline took, never less than this.
@@ -121,8 +124,8 @@ class Runner:
         try:
             outcome = self._wait(spec.trial, spec.deadline_s + _STUCK_S)
         except KeyboardInterrupt:
-            with contextlib.suppress(CannotRun):  # it may have ended just before
-                self._cancel(spec.trial)
+            with contextlib.suppress(CannotRun):
+                self._cancel(spec.trial, _INTERRUPTED_S)
             raise
         problem = self.doubt(candidate, outcome) if outcome.status is Status.MEASURED else None
         if problem is not None:
@@ -151,9 +154,8 @@ class Runner:
             hint="the device's driver may hang: look at the kernel's log",
         )
 
-    def _cancel(self, trial: str) -> Outcome:
-        self.engine.cancel(trial)
-        give_up_at = time.monotonic() + _CANCEL_S
+    def _cancel(self, trial: str, most_s: float = _CANCEL_S) -> Outcome:
+        give_up_at = time.monotonic() + (most_s if self.engine.cancel(trial) else 0.0)
         while time.monotonic() < give_up_at:
             for event in self.engine.poll(_POLL_S):
                 if isinstance(event, Outcome) and event.trial == trial:

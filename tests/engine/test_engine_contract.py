@@ -69,7 +69,7 @@ def test_a_combination_that_does_not_work_is_an_outcome(engine: Engine, folder: 
 @every_engine
 def test_nothing_comes_of_polling_when_nothing_runs(engine: Engine) -> None:
     assert engine.poll(0.05) == []
-    engine.cancel("never submitted")
+    assert not engine.cancel("never submitted")
     assert engine.poll(0.05) == []
 
 

@@ -89,10 +89,24 @@ def test_a_crash_leaves_its_stack_in_the_log(engine: LocalEngine, folder: Folder
 def test_a_cancelled_trial_ends_at_once_and_says_so(engine: LocalEngine, folder: Folder) -> None:
     start_hanging(engine, trial_spec(choices={"chaos": "hang"}), folder())
     start = time.monotonic()
-    engine.cancel("t")
+    assert engine.cancel("t")
     _, outcome = follow(engine, "t")
     assert (outcome.status, outcome.stage) == (Status.CANCELLED, "load")
     assert time.monotonic() - start < 2
+
+
+@forked_only
+def test_an_interrupt_while_an_outcome_is_read_leaves_nothing_to_wait_for(
+    engine: LocalEngine, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "read_outcome", interrupted)
+    engine.submit(trial_spec(choices={"chaos": "segfault"}), folder())
+    with pytest.raises(KeyboardInterrupt):
+        follow(engine, "t")
+    assert not engine.cancel("t")
 
 
 @forked_only

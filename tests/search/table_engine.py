@@ -61,10 +61,11 @@ class TableEngine:
         found, self._found = self._found, []
         return found
 
-    def cancel(self, trial: str) -> None:
+    def cancel(self, trial: str) -> bool:
         self.cancelled.append(trial)
         self._running = None
         self._found.append(failed(trial, Status.CANCELLED))
+        return True
 
     def close(self) -> None:
         self._running = None

@@ -9,8 +9,11 @@ import pytest
 
 from autotune.recipe.read import read_recipe
 from autotune.records import Outcome, Status, TrialSpec
+from autotune.search.listener import Silence
+from autotune.search.study import run_study
+from tests.search.factory import make_choices, make_request
 from tests.search.studies import FP16, WORLD, hasty, study
-from tests.search.table_engine import failed
+from tests.search.table_engine import TableEngine, failed
 
 
 def test_when_the_time_is_up_the_best_so_far_is_provisional(tmp_path: Path) -> None:
@@ -115,3 +118,20 @@ def test_after_an_interrupt_while_sizing_there_is_no_advice(tmp_path: Path) -> N
     assert result.history.tried
     assert result.interrupted
     assert result.needed is None
+
+
+def test_an_interrupt_is_not_kept_waiting_by_a_trial_whose_end_was_lost(tmp_path: Path) -> None:
+    def answer(spec: TrialSpec) -> Outcome:
+        if len(engine.specs) == 2:
+            raise KeyboardInterrupt
+        return WORLD(spec)
+
+    class Forgetful(TableEngine):
+        def cancel(self, trial: str) -> bool:
+            return False  # it has ended, and the interrupt came while that was read
+
+    engine = Forgetful(choices=make_choices(), answer=answer)
+    start = time.monotonic()
+    result = run_study(make_request(tmp_path), engine, Silence())
+    assert time.monotonic() - start < 5
+    assert result.status == "provisional"
