@@ -13,10 +13,14 @@ from autotune.errors import BadInput
 from autotune.units import parse_budget
 
 if TYPE_CHECKING:
+    from autotune.estimate.ceilings import Ceilings
     from autotune.recipe.schema import Recipe
     from autotune.search.listener import Listener
     from autotune.search.request import Request
     from autotune.search.study import Result
+
+#: Measuring a device takes ten seconds, once: a tenth of a study at the most.
+_ENOUGH_TO_MEASURE_S = 120.0
 
 
 def suggest(
@@ -105,7 +109,8 @@ def suggest(
         try:
             if running.waited:
                 request = _look_again(request, vram)
-            return run_study(request, running, listener)
+            ceilings = _ceilings(request, listener)
+            return run_study(request, running, listener, ceilings)
         finally:
             running.close()
     except BadInput:
@@ -188,6 +193,15 @@ def _look_again(request: Request, vram: str | None) -> Request:
     budget = wanted_bytes(parse_budget(vram) if vram is not None else None, device)
     asked = vram or in_words(budget)
     return replace(request, device=device, budget_asked=asked, budget_bytes=budget)
+
+
+def _ceilings(request: Request, listener: Listener) -> Ceilings:
+    """What is foreseen rests on them: they are measured once, unless there is hardly time."""
+    from autotune.estimate.ceilings import best_ceilings, known_ceilings
+
+    if request.time_s is not None and request.time_s < _ENOUGH_TO_MEASURE_S:
+        return known_ceilings(request.device)
+    return best_ceilings(request.device, listener.waiting)
 
 
 def _start_engine(

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autotune.errors import CannotRun
-
 if TYPE_CHECKING:
     from autotune.estimate.ceilings import Ceilings
     from autotune.estimate.profile import Profile
-    from autotune.records import Device, Inspection
+    from autotune.records import Inspection
     from autotune.search.forecast import Forecast, Question
 
 #: Of a device, what changes from one moment to the next and decides nothing.
@@ -30,11 +28,12 @@ def forecast(question: Question, *, say: Callable[[str], None] = lambda _: None)
         CannotRun: If the model cannot be looked at.
         BadInput: If the pins or the rules leave nothing.
     """
+    from autotune.estimate.ceilings import best_ceilings
     from autotune.estimate.kept import keep_answer, kept_answer
     from autotune.search.forecast import Answer, foresee
 
     inspection, profile = _looked_at(question, say)
-    ceilings = _ceilings(question.device, say)
+    ceilings = best_ceilings(question.device, say)
     facts = _facts(question, inspection, ceilings)
     known = kept_answer(facts, Answer)
     found = foresee(question, inspection.choices, profile, ceilings, known)
@@ -78,18 +77,3 @@ def _looked_at(question: Question, say: Callable[[str], None]) -> tuple[Inspecti
         found = inspect_alone(InspectSpec(model=model, device=device), folder)
         keep_choices(model, device, question.software, found)
         return found, read_profile(folder / PROFILE)
-
-
-def _ceilings(device: Device, say: Callable[[str], None]) -> Ceilings:
-    from autotune.estimate.ceilings import known_ceilings, measure_ceilings
-    from autotune.levers.mechanisms.capability import is_elsewhere
-
-    known = known_ceilings(device)
-    if known.source == "measured" or is_elsewhere(device):
-        return known
-    say(f"measuring {device.name}: ten seconds, once")
-    try:
-        return measure_ceilings(device)
-    except CannotRun as error:
-        say(f"it could not be measured ({error.message}); what is known of it is used")
-        return known

@@ -19,7 +19,7 @@ SLOW = (*HEAVY, "optuna", "ray", "pydantic", "rich", "pynvml", "numpy", "hugging
 #: Modules that alone may import a library.
 SOLE_IMPORTERS = {
     "pynvml": {"autotune.probe.nvml"},
-    "optuna": {"autotune.search.sampler", "autotune.search.proposals"},
+    "optuna": {f"autotune.search.{name}" for name in ("sampler", "samplers", "proposals")},
     "ray": {"autotune.engine.ray"},
 }
 

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -105,6 +105,24 @@ def measure_ceilings(device: Device, software: str | None = None) -> Ceilings:
     except AutotuneError:
         pass  # it was measured all the same, and will be measured again next time
     return found
+
+
+def best_ceilings(device: Device, say: Callable[[str], None]) -> Ceilings:
+    """The measured ones, measured now if they never were; where that cannot be, what is known.
+
+    Args:
+        device: Nothing else should run on it now.
+        say: Is told what takes time.
+    """
+    known = known_ceilings(device)
+    if known.source == "measured" or is_elsewhere(device):
+        return known
+    say(f"measuring {device.name}: ten seconds, once")
+    try:
+        return measure_ceilings(device)
+    except CannotRun as error:
+        say(f"it could not be measured ({error.message}); what is known of it is used")
+        return known
 
 
 def _run_probe(device: Device) -> Ceilings:

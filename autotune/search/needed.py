@@ -6,15 +6,16 @@ the leanest of each lever are put together, and the budget that comes out is tri
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from autotune.levers import load_levers
 from autotune.records import Candidate, Status, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.history import History, Tried, binding
-from autotune.search.proposals import best_of_each, one_change_each
 from autotune.search.request import SIZE
 from autotune.search.runner import Runner
+from autotune.search.space import Space, one_change_each
 
 #: Peaks of two processes differ by a few per cent (allocator, thread timing).
 _HEADROOM = 1.05
@@ -24,6 +25,8 @@ _MOST_SIZED = 16
 #: Each failed attempt at the budget raises it by a tenth.
 _ATTEMPTS = 3
 _RAISE = 1.10
+#: Anything that orders candidates: less is better.
+Score = tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,8 @@ def find_needed(runner: Runner, history: History, admission: Admission) -> Neede
         _measure(runner, peaks, together)
     if not peaks:
         return None
-    leanest = min(peaks.values(), key=lambda one: (one.peak_bytes or 0, one.number))
+    changes = history.space.changes
+    leanest = min(peaks.values(), key=lambda one: (one.peak_bytes, len(changes(one.candidate))))
     return _try_out(runner, leanest)
 
 
@@ -108,3 +112,28 @@ def _needed(leanest: Tried, budget_bytes: int, *, tried_out: bool) -> Needed:
 
 def _rounded(value: float) -> int:
     return -(-int(value) // _ROUND_BYTES) * _ROUND_BYTES
+
+
+def best_of_each(
+    space: Space, seen: Mapping[str, Score], allowed: Callable[[Candidate], bool]
+) -> dict[str, str]:
+    """The baseline with each lever at the choice that was best alone, as far as they go together.
+
+    Args:
+        space: What can be chosen.
+        seen: How good each candidate was, by its key; less is better.
+        allowed: Whether a candidate may stand; where two best choices may not stand together,
+            the better one is taken.
+    """
+    better = []
+    for lever, ids in space.open_levers.items():
+        alone = {id: seen.get(candidate_key({**space.baseline, lever: id})) for id in ids}
+        known = {id: score for id, score in alone.items() if score is not None}
+        if known:
+            best = min(known, key=lambda id: known[id])
+            better.append((known[best], lever, best))
+    together = dict(space.baseline)
+    for _, lever, best in sorted(better):
+        if allowed(together | {lever: best}):
+            together[lever] = best
+    return together

@@ -32,6 +32,8 @@ _OVER = math.log(1.03)
 _TIMES_ARE_OFF, _PEAKS_ARE_OFF = 1.5, 0.5
 #: Peaks of two processes differ by a few per cent.
 _PEAK_NOISE = 0.02
+#: What was given up takes so many times as long as the best, at the least.
+_SLOWER = 2.5
 #: How often the neighbourhood of the most promising is looked at before it is tried.
 _STEPS = 8
 
@@ -41,6 +43,7 @@ class Ended(Enum):
 
     FITS = "fits"
     TOO_LARGE = "too large"
+    TOO_SLOW = "too slow"
     FAILED = "failed"
     RUNNING = "running"
 
@@ -159,7 +162,7 @@ class _View:
         return near if enough else None
 
     def choose(self, among: Array) -> int:
-        """The most promising; of those that are alike, the one with least to prepare."""
+        """The most promising; of those that are alike, the one with least to prepare, or set."""
         promise = self._masked(among)
         top = promise.max()
         alike = [int(promise.argmax())]
@@ -167,9 +170,13 @@ class _View:
             alike = [int(one) for one in np.flatnonzero(promise >= top * _ALIKE)]
         ready = {name for one in self._told for name in self._policy.prepares(one.candidate)}
 
-        def order(number: int) -> tuple[int, float]:
-            needs = set(self._policy.prepares(self._pool.candidate(number)))
-            return len(needs - ready), -float(promise[number])
+        base = self._policy.base
+
+        def order(number: int) -> tuple[int, int, float]:
+            candidate = self._pool.candidate(number)
+            needs = set(self._policy.prepares(candidate))
+            changes = sum(base.get(lever) != id for lever, id in candidate.items())
+            return len(needs - ready), changes, -float(promise[number])
 
         return min(alike, key=order)
 
@@ -198,6 +205,9 @@ class _View:
                 failed.append(number)
             if one.value is not None and one.value > 0:
                 times[number] = math.log(one.value)
+            elif one.ended is Ended.TOO_SLOW and self._best is not None:
+                foreseen = self._pool.expected(number).latency_s or 0.0
+                times[number] = math.log(max((self._best.value or 0.0) * _SLOWER, foreseen))
             if one.peak_bytes:
                 peaks[number] = math.log(one.peak_bytes)
             elif one.ended is Ended.TOO_LARGE and budget:

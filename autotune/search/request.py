@@ -37,3 +37,6 @@ class Request:
     folder: Path
     recipe_path: Path
     overwrite: bool
+    sampler: str = "shortlist"
+    exhaustive: bool = False
+    record: Path | None = None

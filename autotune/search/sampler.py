@@ -18,8 +18,11 @@ from autotune.search.pool import Foresee, Pool, Settings, Value, expect_nothing
 
 #: The user attribute in which an objective may say what a trial's peak was.
 PEAK = "peak_bytes"
-#: The constraint that a peak beyond the budget violates; any other that is violated is a failure.
-BUDGET = "budget"
+#: The user attribute in which a trial may carry the number that people know it by.
+NUMBER = "number"
+#: The constraints that a peak beyond the budget violates, and a trial that was given up as too
+#: slow; any other that is violated is a failure.
+BUDGET, TIME = "budget", "time"
 #: What a trial without a time is told as; any large number will do (measured, §3).
 UNTIMED_S = 1e9
 #: Where the sampler notes what it picked and why.
@@ -49,7 +52,8 @@ class ShortlistSampler(BaseSampler):
         foresee: What is expected of a candidate, or ``None`` if it must not be tried.
         budget_bytes: What peaks have to stay within. A trial says its own peak in the user
             attribute ``peak_bytes``, and a violation in a constraint named ``budget``. One that
-            did not get as far as a time is told as ``UNTIMED_S``, with its constraint.
+            did not get as far as a time is told as ``UNTIMED_S``, with its constraint: ``time``
+            if it was given up as too slow, any other if it failed.
         given: Candidates to start from.
         starts: How many starts there are before the local search.
         prepares: What a candidate needs prepared, by name: of two that promise alike, the one
@@ -133,7 +137,11 @@ class ShortlistSampler(BaseSampler):
         if self._levers is None:
             return False
         policy = self._policy(_categories(self._levers))
-        return policy is not None and policy.pick(_told(study, None, policy.pool)) is None
+        if policy is None:
+            return False
+        told = _told(study, None, policy.pool)
+        taken = {policy.pool.find(one.candidate) for one in told}
+        return len(policy.pool) <= len(taken) and policy.pick(told) is None
 
     def _policy(self, search_space: Mapping[str, BaseDistribution]) -> Policy | None:
         levers = {
@@ -216,17 +224,19 @@ def _one(trial: FrozenTrial, candidate: Settings) -> Told:
     violated = {name for name, value in trial.constraints.items() if value > 0}
     if not trial.state.is_finished():
         ended = Ended.RUNNING
-    elif violated - {BUDGET}:
+    elif violated - {BUDGET, TIME}:
         ended = Ended.FAILED
-    elif violated:
+    elif BUDGET in violated:
         ended = Ended.TOO_LARGE
+    elif TIME in violated:
+        ended = Ended.TOO_SLOW
     else:
         ended = Ended.FITS
     value = trial.value if trial.state is TrialState.COMPLETE else None
     if ended is Ended.FAILED or (value is not None and value >= UNTIMED_S):
         value = None
     return Told(
-        number=trial.number,
+        number=trial.user_attrs.get(NUMBER, trial.number),
         candidate=candidate,
         ended=ended,
         value=value,

@@ -78,6 +78,11 @@ class Shortlist:
         """How many candidates were looked at."""
         return len(self._known)
 
+    @property
+    def looked_at(self) -> list[Foreseen]:
+        """All of them that may stand."""
+        return [one for one in self._known.values() if one is not None]
+
     def foresee(self, candidate: Candidate) -> Foreseen | None:
         """What a candidate is foreseen to take; ``None`` where a rule or the host forbids it."""
         # All candidates are made from the baseline, so their levers come in one order.
@@ -112,8 +117,7 @@ class Shortlist:
 
         Less of the device, or less of the host. Out of all that were looked at so far.
         """
-        known = [one for one in self._known.values() if one is not None]
-        fits = [one for one in known if one.memory.peak_bytes <= budget_bytes]
+        fits = [one for one in self.looked_at if one.memory.peak_bytes <= budget_bytes]
         chosen: list[Foreseen] = []
         for one in sorted(fits, key=lambda one: (one.latency.image_s, one.memory.peak_bytes)):
             one = self._simplified(one, budget_bytes)
@@ -149,7 +153,7 @@ class Shortlist:
     def _search(self, score: Callable[[Foreseen], Score]) -> Foreseen | None:
         for start in self._starts(score):
             self._climb(start, score)
-        known = [one for one in self._known.values() if one is not None]
+        known = self.looked_at
         # What another question came upon may be better than where the climbs ended.
         return self._climb(min(known, key=score), score) if known else None
 

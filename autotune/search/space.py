@@ -96,6 +96,16 @@ def every(space: Space) -> Iterator[Candidate]:
         yield {**space.baseline, **dict(zip(levers, ids, strict=True))}
 
 
+def one_change_each(space: Space) -> Iterator[Candidate]:
+    """The baseline with one lever changed; each lever has its first turn before any a second."""
+    turns = [
+        [{**space.baseline, lever: id} for id in ids if id != space.baseline[lever]]
+        for lever, ids in space.open_levers.items()
+    ]
+    for round_ in itertools.zip_longest(*turns):
+        yield from (candidate for candidate in round_ if candidate is not None)
+
+
 def parse_pins(texts: Sequence[str]) -> dict[str, str]:
     """Read ``lever=choice`` settings.
 

@@ -6,12 +6,13 @@ One coordinator asks, runs and tells; outcome files in the run folder are the tr
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from autotune.engine.base import Engine
 from autotune.errors import CannotRun, NoResult
+from autotune.estimate.ceilings import Ceilings, known_ceilings
 from autotune.estimate.profile import PROFILE, Profile, bare_profile, read_profile
 from autotune.recipe.schema import Recipe
 from autotune.recipe.write import write_recipe
@@ -19,6 +20,7 @@ from autotune.records import InspectSpec, Outcome, Status, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.confirm import PAIRS, confirm
 from autotune.search.doubt import make_doubt
+from autotune.search.foresight import Foresight
 from autotune.search.funnel import count_funnel
 from autotune.search.history import History, Tried
 from autotune.search.listener import Listener
@@ -28,10 +30,10 @@ from autotune.search.publish import Winner, compose, provisional_winner, winner_
 from autotune.search.request import SCREEN, Request
 from autotune.search.ruled import refuse_pins, ruled
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
+from autotune.search.samplers import make_proposals
 from autotune.search.space import build_space
+from autotune.search.verdict import judge
 
-#: Candidates refused without a trial in a row, after which the rest is taken to be no better.
-_MOST_REFUSALS = 200
 #: Finalists whose confirmation may fail before the best of the rest is not worth confirming.
 _MOST_FINALISTS = 3
 
@@ -57,10 +59,18 @@ class Result:
         return self.stopped_by is not None
 
 
-def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
+def run_study(
+    request: Request, engine: Engine, listener: Listener, ceilings: Ceilings | None = None
+) -> Result:
     """Run a study to its recipe, or to the smallest budget that would do.
 
     An interrupt ends it early: what was measured so far is written as provisional.
+
+    Args:
+        request: What is asked.
+        engine: What runs trials.
+        listener: Is told what happens.
+        ceilings: Of the device; by default what is known of it.
 
     Raises:
         BadInput: Before the first trial, if the rules leave nothing to try.
@@ -75,6 +85,19 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
     space = build_space(inspection.choices, request.definition, request.pins, request.quality)
     refuse_pins(request.pins, admission)
     space = ruled(space, admission)
+    foresight = Foresight(space, admission, ceilings or known_ceilings(request.device))
+    proposals = make_proposals(
+        space,
+        foresight.expect,
+        given=foresight.given,
+        sampler=request.sampler,
+        budget_bytes=request.budget_bytes,
+        trials=request.trials,
+        seed=request.seed,
+        exhaustive=request.exhaustive,
+    )
+    if request.exhaustive:
+        request = replace(request, trials=proposals.listed)
     listener.planned(request, space, count_funnel(space, admission))
     history = History(space=space, budget_bytes=request.budget_bytes)
     stop_at = None if request.time_s is None else start + request.time_s
@@ -86,7 +109,7 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
         stop_at=stop_at,
         doubt=make_doubt(request.model, request.device, admission.profile),
     )
-    study = _Study(runner=runner, admission=admission)
+    study = _Study(runner=runner, proposals=proposals)
     winner, needed, stopped_by, broke = None, None, None, None
     try:
         study.search()
@@ -104,6 +127,8 @@ def run_study(request: Request, engine: Engine, listener: Listener) -> Result:
     best = history.finalist()
     if winner is None and best is not None:
         winner = provisional_winner(best, history)
+    for candidate, reason in foresight.refused(best.candidate if best else None):
+        history.refuse(candidate, reason)
     seconds = time.monotonic() - start
     recipe = None
     if winner is not None:
@@ -153,20 +178,13 @@ def _status(winner: Winner | None) -> Literal["ok", "provisional", "none_fits"]:
 class _Study:
     """The parts of a study that share its objects."""
 
-    def __init__(self, *, runner: Runner, admission: Admission) -> None:
+    def __init__(self, *, runner: Runner, proposals: Proposals) -> None:
         self._request = runner.request
         self._history = runner.history
         self._runner = runner
         self._listener = runner.listener
-        self._admission = admission
-        self._proposals = Proposals(
-            self._history.space,
-            seed=self._request.seed,
-            budget=self._request.trials,
-            allowed=lambda candidate: self._admission.broken(candidate) is None,
-        )
+        self._proposals = proposals
         self._chances: dict[str, int] = {}
-        self._refusals = 0
 
     def search(self) -> None:
         """Try candidates until the trials, the time or the space run out."""
@@ -174,24 +192,15 @@ class _Study:
         while self._runner.count < self._request.trials and not self._must_confirm_now():
             proposal = self._proposals.ask()
             if proposal is None:
-                self._listener.said("every candidate of the space has been tried")
+                self._listener.said("nothing is left to try that may fit")
                 return
             if not self._try(proposal):
-                return
-            if self._refusals >= _MOST_REFUSALS:
-                self._listener.said(f"{self._refusals} candidates in a row were refused untried")
                 return
 
     def _try(self, proposal: Proposal) -> bool:
         """Run one proposal and tell it; false when the study's time ran out meanwhile."""
         candidate = proposal.candidate
         is_baseline = candidate == self._history.space.baseline
-        refusal = None if is_baseline else self._admission.refusal(candidate)
-        self._refusals = 0 if refusal is None else self._refusals + 1
-        if refusal is not None:
-            self._history.refuse(candidate, refusal)
-            self._proposals.tell(proposal, None, 1.0)
-            return True
         if is_baseline:
             tried = self._runner.baseline(candidate, SCREEN)
         else:
@@ -208,9 +217,10 @@ class _Study:
         return True
 
     def _tell(self, proposal: Proposal, tried: Tried) -> None:
-        peak, budget = tried.peak_bytes, self._request.budget_bytes
-        violation = 1.0 if peak is None else max(0.0, peak / budget - 1)
-        self._proposals.tell(proposal, tried.latency_s, violation)
+        judged = judge(
+            tried.outcome.status, tried.latency_s, tried.peak_bytes, self._request.budget_bytes
+        )
+        self._proposals.tell(proposal, judged, tried.number)
 
     def _again(self, key: str, outcome: Outcome) -> bool:
         """Whether the candidate gets another try, because the failure may not be its own."""
