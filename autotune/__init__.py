@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotune.api import apply, build, load_recipe, suggest
+    from autotune.api import apply, build, load_recipe, suggest, suggest_each
     from autotune.errors import (
         AutotuneError,
         BadInput,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    **dict.fromkeys(("suggest", "load_recipe", "build", "apply"), "autotune.api"),
+    **dict.fromkeys(("suggest", "suggest_each", "load_recipe", "build", "apply"), "autotune.api"),
     **dict.fromkeys(
         (
             "AutotuneError",
@@ -63,6 +63,7 @@ __all__ = [
     "load_recipe",
     "probe",
     "suggest",
+    "suggest_each",
 ]
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune.asked import Asked, in_words, make_request, wanted_bytes
+from autotune.asked import Asked, in_words, make_requests, wanted_bytes
 from autotune.errors import BadInput
 from autotune.units import parse_budget
 
@@ -30,6 +30,9 @@ def suggest(
     device: str | None = None,
     trials: int | None = None,
     time: str | float | None = None,
+    sampler: str = "shortlist",
+    exhaustive: bool = False,
+    record: str | Path | None = None,
     seed: int = 0,
     fix: Mapping[str, str] | None = None,
     space: str | None = None,
@@ -55,6 +58,10 @@ def suggest(
             if left out.
         trials: The most candidates to try.
         time: The most seconds to take, or text such as ``15m``.
+        sampler: What proposes candidates: ``shortlist``, ``tpe``, ``gp``, ``random``, ``grid``, or
+            ``module:Class`` of Optuna's kind.
+        exhaustive: Try every candidate that may fit.
+        record: Where to write what was measured as a recorded space.
         seed: Same seed, same proposals for the same outcomes.
         fix: Levers that the search must leave at a choice: ``{"attention": "native"}``.
         space: A shipped search space by name, or a TOML file.
@@ -68,7 +75,7 @@ def suggest(
             a GGUF file, a folder quantized with SVDQuant or AutoRound, a tiny VAE.
         out: The recipe's path; by default it lies in the run folder.
         runs: Where run folders are made.
-        force: Replace an existing recipe.
+        force: Replace files that are there already.
         wait: Wait if another autotune holds the device; otherwise raise.
         engine: ``debug`` runs trials in this process, for breakpoints.
         listener: Is told what happens.
@@ -79,15 +86,14 @@ def suggest(
     Raises:
         AutotuneError: With a sentence and a hint; see ``autotune.errors``.
     """
-    from autotune.search.listener import Silence
-
-    listener = listener or Silence()
-    listener.waiting("looking at the machine and the model")
     asked = Asked(
         vram=vram,
         device=device,
         trials=trials,
         time=time,
+        sampler=sampler,
+        exhaustive=exhaustive,
+        record=record,
         seed=seed,
         fix=fix or {},
         space=space,
@@ -100,23 +106,71 @@ def suggest(
         runs=runs,
         force=force,
     )
-    request = make_request(model, asked)
-    from autotune.search.study import run_study  # with Optuna: not for a request that is refused
+    return _study(model, asked, (vram,), wait, engine, listener)[0]
+
+
+def suggest_each(
+    model: str,
+    vram: Sequence[str],
+    *,
+    wait: bool = True,
+    engine: Literal["local", "debug"] = "local",
+    listener: Listener | None = None,
+    **options: Any,
+) -> list[Result]:
+    """Answer several budgets with one study: a peak that was measured once serves them all.
+
+    Args:
+        model: As for ``suggest``.
+        vram: The budgets: ``["8GB", "12GB", "24GB"]``.
+        wait: As for ``suggest``, and so are the rest.
+        engine: Where trials run.
+        listener: Is told what happens.
+        options: Everything else that ``suggest`` takes. With ``out`` the budget is put into the
+            name of each recipe.
+
+    Returns:
+        How it ended for each budget, the largest first.
+
+    Raises:
+        AutotuneError: With a sentence and a hint.
+    """
+    if not vram:
+        raise BadInput("there is no budget to answer", hint='vram=["8GB", "12GB"]')
+    given = {name: value for name, value in options.items() if value is not None}
+    return _study(model, Asked(**given), tuple(vram), wait, engine, listener)
+
+
+def _study(
+    model: str,
+    asked: Asked,
+    vrams: Sequence[str | None],
+    wait: bool,
+    engine: Literal["local", "debug"],
+    listener: Listener | None,
+) -> list[Result]:
+    """Look, hold the device, and run the study."""
+    from autotune.search.listener import Silence
+
+    listener = listener or Silence()
+    listener.waiting("looking at the machine and the model")
+    requests = make_requests(model, asked, vrams)
+    from autotune.search.study import run_studies  # with Optuna: not for a request that is refused
 
     try:
         listener.waiting("importing torch and diffusers, once a study")
-        running = _start_engine(engine, request, wait, listener)
+        running = _start_engine(engine, requests[0], wait, listener)
         try:
             if running.waited:
-                request = _look_again(request, vram)
-            ceilings = _ceilings(request, listener)
-            return run_study(request, running, listener, ceilings)
+                requests = [_look_again(one, vrams) for one in requests]
+            ceilings = _ceilings(requests[0], listener)
+            return run_studies(requests, running, listener, ceilings)
         finally:
             running.close()
     except BadInput:
         # Found out only where torch is imported, and before the first trial: leave no trace.
-        if not (request.folder / "trials").exists():
-            shutil.rmtree(request.folder, ignore_errors=True)
+        if not (requests[0].folder / "trials").exists():
+            shutil.rmtree(requests[0].folder, ignore_errors=True)
         raise
 
 
@@ -184,12 +238,13 @@ def apply(
     )
 
 
-def _look_again(request: Request, vram: str | None) -> Request:
+def _look_again(request: Request, vrams: Sequence[str | None]) -> Request:
     """Take the budget from what is free now, after another study let go of the device."""
     from autotune.probe import probe_machine
     from autotune.probe.device import select_device
 
     device = select_device(probe_machine(), request.device.uuid)
+    vram = request.budget_asked if request.budget_asked in vrams else None
     budget = wanted_bytes(parse_budget(vram) if vram is not None else None, device)
     asked = vram or in_words(budget)
     return replace(request, device=device, budget_asked=asked, budget_bytes=budget)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,9 @@ class Asked:
     device: str | None = None
     trials: int | None = None
     time: str | float | None = None
+    sampler: str = "shortlist"
+    exhaustive: bool = False
+    record: str | Path | None = None
     seed: int = 0
     fix: Mapping[str, str] = field(default_factory=dict)
     space: str | None = None
@@ -53,7 +57,20 @@ class Asked:
 
 
 def make_request(model: str, asked: Asked) -> Request:
+    """Check everything a study of one budget is asked for; see `make_requests`."""
+    return make_requests(model, asked, (asked.vram,))[0]
+
+
+def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list[Request]:
     """Check everything a study is asked for, before the first trial (C13).
+
+    Args:
+        model: As it was given.
+        asked: What else is asked.
+        vrams: The budgets, in place of the one in ``asked``.
+
+    Returns:
+        One for each budget, the largest first.
 
     Raises:
         BadInput: Naming the value that cannot be used.
@@ -67,34 +84,38 @@ def make_request(model: str, asked: Asked) -> Request:
     from autotune.search.request import DEFAULT_TRIALS, Request
 
     # Cheap checks first: nothing is probed or downloaded for a typing error.
-    wanted = parse_budget(asked.vram) if asked.vram is not None else None
+    wanted = [None if vram is None else parse_budget(vram) for vram in vrams]
     wanted_ram = parse_budget(asked.ram) if asked.ram is not None else None
     fidelity = _fidelity(asked.quality)
     random = _random(asked.weights)
     time_s = parse_duration(asked.time) if isinstance(asked.time, str) else asked.time
     trials = DEFAULT_TRIALS if asked.trials is None else asked.trials
     _check_numbers(trials, time_s, asked.seed)
-    if asked.out is not None:
-        check_writable(Path(asked.out), overwrite=asked.force)
+    _check_search(asked)
+    outs = [_out(asked, vram, len(vrams)) for vram in vrams]
+    for path in (*outs, asked.record):
+        if path is not None:
+            check_writable(Path(path), overwrite=asked.force)
     looked = look_at(asked.checkpoints)
     machine = probe_machine()
     chosen = select_device(machine, asked.device)
-    budget = wanted_bytes(wanted, chosen)
+    budgets = [wanted_bytes(one, chosen) for one in wanted]
+    _check_budgets(vrams, budgets)
     ram_bytes = _ram(wanted_ram, chosen, machine.host)
     pins = dict(asked.fix)
     _check_names(pins, asked.space, None, chosen)  # before a download, which may take an hour
     resolved = resolve(_skeleton(model) if random else model)
     resolved = give(resolved.but(workload=_workload(resolved, asked.workload)), looked)
     definition = _check_names(pins, asked.space, resolved.family, chosen)
-    folder = _run_folder(Path(asked.runs), resolved, chosen, budget)
-    return Request(
+    folder = _run_folder(Path(asked.runs), resolved, chosen, max(budgets))
+    request = Request(
         model=resolved,
         machine=machine,
         device=chosen,
         fingerprint=fingerprint(machine, chosen),
-        budget_asked=asked.vram or in_words(budget),
-        budget_bytes=budget,
-        emulated=wanted is not None and budget < chosen.total_bytes * _WHOLE_DEVICE,
+        budget_asked=vrams[0] or in_words(budgets[0]),
+        budget_bytes=budgets[0],
+        emulated=_emulated(vrams[0], budgets[0], chosen),
         definition=definition,
         quality=fidelity,
         ram_bytes=ram_bytes,
@@ -103,9 +124,25 @@ def make_request(model: str, asked: Asked) -> Request:
         time_s=time_s,
         seed=asked.seed,
         folder=folder,
-        recipe_path=Path(asked.out) if asked.out is not None else folder / "recipe.json",
+        recipe_path=outs[0] or folder / "recipe.json",
         overwrite=asked.force,
+        sampler=asked.sampler,
+        exhaustive=asked.exhaustive,
+        record=None if asked.record is None else Path(asked.record),
     )
+    if len(vrams) == 1:
+        return [request]
+    several = [
+        replace(
+            request,
+            budget_asked=vram or in_words(budget),
+            budget_bytes=budget,
+            emulated=_emulated(vram, budget, chosen),
+            recipe_path=out or folder / f"recipe-{_as_name(vram)}.json",
+        )
+        for vram, budget, out in zip(vrams, budgets, outs, strict=True)
+    ]
+    return sorted(several, key=lambda one: -one.budget_bytes)
 
 
 def make_question(model: str, asked: Asked, card: str | None) -> Question:
@@ -176,6 +213,38 @@ def _check_numbers(trials: int, time_s: float | None, seed: int) -> None:
         raise BadInput(f"a time of {time_s} seconds cannot be used", hint=DURATION_FORMS)
     if not 0 <= seed <= _LARGEST_SEED:
         raise BadInput(f"the seed cannot be {seed}", hint=f"0 to {_LARGEST_SEED}")
+
+
+def _emulated(vram: str | None, budget: int, device: Device) -> bool:
+    return vram is not None and budget < device.total_bytes * _WHOLE_DEVICE
+
+
+def _check_budgets(vrams: Sequence[str | None], budgets: Sequence[int]) -> None:
+    for number, budget in enumerate(budgets):
+        if budget in budgets[:number]:
+            raise BadInput(f"{vrams[number]} is there twice", hint="--vram 8GB,12GB,24GB")
+
+
+def _out(asked: Asked, vram: str | None, count: int) -> Path | None:
+    """Where the recipe of a budget goes: of several, the budget stands in its name."""
+    if asked.out is None or count == 1:
+        return None if asked.out is None else Path(asked.out)
+    path = Path(asked.out)
+    return path.with_name(f"{path.stem}-{_as_name(vram)}{path.suffix}")
+
+
+def _as_name(vram: str | None) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "", (vram or "free").replace("%", "pct"))
+
+
+def _check_search(asked: Asked) -> None:
+    from autotune.search.samplers import check_sampler
+
+    if asked.exhaustive and asked.trials is not None:
+        raise BadInput("--exhaustive tries everything, --trials does not", hint="leave one out")
+    if asked.record is not None and asked.out is not None and asked.record == asked.out:
+        raise BadInput("--record and --out name the same file", hint="give two")
+    check_sampler(asked.sampler)
 
 
 def wanted_bytes(wanted: Any, device: Device) -> int:

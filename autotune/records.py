@@ -249,12 +249,17 @@ def candidate_key(choices: Candidate) -> str:
 
 
 class Effort(Record):
-    """How much is measured in one trial."""
+    """How much is measured in one trial.
+
+    With ``steps`` each generation has so few instead of the workload's, and the time of the others
+    is reckoned from those (latency is affine in steps).
+    """
 
     name: str = "screen"
     protocol: int = PROTOCOL_VERSION
     warmups: int = 2
     samples: int = 3
+    steps: int | None = None
 
 
 class TrialSpec(Record):
@@ -389,6 +394,8 @@ class Outcome(Record):
     first_s: float | None = None
     warmups_s: tuple[float, ...] = ()
     samples_s: tuple[float, ...] = ()
+    #: What the steps would have taken that each sample left out, reckoned from those it had.
+    left_out_s: float = 0.0
     forwards_s: tuple[float, ...] = ()
     phases_s: Mapping[str, float] = {}
     memory: Memory | None = None

@@ -97,6 +97,13 @@ def parse_bytes(text: str) -> int:
     return _at_least_the_floor(text, SIZE_FORMS)
 
 
+def split_budgets(text: str) -> tuple[str, ...]:
+    """Take a list such as ``8GB,12GB`` apart; ``12,5GB`` is none, and is refused later."""
+    if len(text) > LONGEST_TEXT * LONGEST_TEXT or _DECIMAL_COMMA.fullmatch(text):
+        return (text,)
+    return tuple(part.strip() for part in text.split(","))
+
+
 def parse_budget(text: str) -> BudgetRequest:
     """Read a budget: a size, a share such as ``80%``, or ``free-2GB``.
 

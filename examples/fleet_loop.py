@@ -1,4 +1,4 @@
-"""Tune several models for several budgets, one study after another, and print a table.
+"""Tune several models, each for several budgets with one study, and print a table.
 
 python examples/fleet_loop.py runs demo path/to/a/diffusers/folder
 """
@@ -14,14 +14,14 @@ NO_COMPILE = {"compile": "none", "compile-vae": "off"}
 
 def main(runs: str, *models: str, trials: int = 4) -> None:
     for model in models:
-        for budget in BUDGETS:
-            try:
-                result = autotune.suggest(
-                    model, vram=budget, trials=trials, fix=NO_COMPILE, runs=runs
-                )
-            except autotune.AutotuneError as error:
-                print(f"{model:20} {budget:>6}  failed: {error}")
-                continue
+        try:
+            results = autotune.suggest_each(
+                model, BUDGETS, trials=trials, fix=NO_COMPILE, runs=runs
+            )
+        except autotune.AutotuneError as error:
+            print(f"{model:20} failed: {error}")
+            continue
+        for budget, result in zip(BUDGETS, results, strict=True):  # the largest comes first
             if result.recipe is None:
                 needed = result.needed.budget_bytes / 1e6 if result.needed else float("nan")
                 print(f"{model:20} {budget:>6}  nothing fits, {needed:.0f} MB would do")

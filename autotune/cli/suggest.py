@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from autotune.errors import ExitCode
+
+if TYPE_CHECKING:
+    from autotune.search.listener import Listener
+    from autotune.search.study import Result
 
 SUMMARY = "find the fastest setup of a model that fits the memory, and write it as a recipe"
 EXAMPLE = "autotune suggest --model flux --vram 12GB --set dtype=bf16"
@@ -25,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="random: those of a catalogue model at its size, without a download (default: real)",
     )
     parser.add_argument(
-        "--vram", metavar="SIZE", help="12GB, 12GiB, 80%% or free-1GiB (default: what is free)"
+        "--vram",
+        metavar="SIZE",
+        help="12GB, 12GiB, 80%% or free-1GiB, or several: 8GB,12GB,24GB (default: what is free)",
     )
     parser.add_argument("--device", help="cuda, cuda:1, a UUID, or cpu (default: the freest GPU)")
     _add_search(parser.add_argument_group("search"))
@@ -46,6 +53,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_search(search: Any) -> None:
     search.add_argument("--trials", metavar="N", help="the most candidates to try (default: 12)")
     search.add_argument("--time", metavar="DURATION", help="the most time to take: 90s, 15m, 1h")
+    search.add_argument(
+        "--sampler",
+        metavar="NAME",
+        default="shortlist",
+        help="what proposes candidates: shortlist, tpe, gp, random, grid, or module:Class of "
+        "Optuna's kind (default: shortlist)",
+    )
+    search.add_argument(
+        "--exhaustive",
+        action="store_true",
+        help="try every candidate that may fit, the fastest by what is foreseen first",
+    )
     search.add_argument("--seed", metavar="N", default="0", help="of the search (default: 0)")
     search.add_argument(
         "--set",
@@ -93,37 +112,51 @@ def _add_output(output: Any) -> None:
         default="autotune-runs",
         help="where run folders are made (default: autotune-runs)",
     )
-    output.add_argument("--force", action="store_true", help="replace an existing recipe")
+    output.add_argument(
+        "--record",
+        metavar="FILE",
+        help="write what was measured as a recorded space, for autotune replay",
+    )
+    output.add_argument("--force", action="store_true", help="replace files that exist")
     output.add_argument("--json", action="store_true", help="print one JSON object and no text")
     output.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
-    """Run the study and print its result."""
+    """Run the study and print its results; 1 where a budget got no recipe."""
     from autotune.cli.view import make_view
-    from autotune.models.given import parse_checkpoints
     from autotune.search.space import parse_pins
 
     options = _options(arguments)
-    pins = parse_pins(arguments.set)
-    checkpoints = parse_checkpoints(arguments.checkpoint)
     with make_view(quiet=arguments.quiet) as view:
-        from autotune.api import suggest
-
-        result = suggest(
-            arguments.model, fix=pins, checkpoints=checkpoints, listener=view, **options
-        )
+        results = _suggest(arguments, parse_pins(arguments.set), options, view)
     if arguments.json:
         from autotune.report.json import to_json
 
-        print(json.dumps(to_json(result)))
+        answers = [to_json(result) for result in results]
+        print(json.dumps(answers[0] if len(answers) == 1 else answers))
     else:
-        from autotune.report.text import print_result
+        from autotune.report.text import print_results
 
-        print_result(result, sys.stdout)
-    if result.stopped_by is not None:
-        raise result.stopped_by  # main knows which signal it was
-    return ExitCode.NO_RESULT if result.status == "none_fits" else ExitCode.DONE
+        print_results(results, sys.stdout)
+    if results[0].stopped_by is not None:
+        raise results[0].stopped_by  # main knows which signal it was
+    none = any(result.status == "none_fits" for result in results)
+    return ExitCode.NO_RESULT if none else ExitCode.DONE
+
+
+def _suggest(
+    arguments: argparse.Namespace, pins: Mapping[str, str], options: dict[str, Any], view: Listener
+) -> list[Result]:
+    from autotune.api import suggest, suggest_each
+    from autotune.models.given import parse_checkpoints
+    from autotune.units import split_budgets
+
+    options |= {"fix": pins, "checkpoints": parse_checkpoints(arguments.checkpoint)}
+    vrams = split_budgets(arguments.vram or "")
+    if len(vrams) > 1:
+        return suggest_each(arguments.model, vrams, listener=view, **options)
+    return [suggest(arguments.model, vram=arguments.vram, listener=view, **options)]
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -139,11 +172,13 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.prompt:
         workload["prompts"] = tuple(arguments.prompt)
     return {
-        "vram": arguments.vram,
         "device": arguments.device,
         "trials": count("trials"),
         "time": arguments.time,
         "seed": 0 if arguments.seed == "0" else parse_count(arguments.seed, "seed"),
+        "sampler": arguments.sampler,
+        "exhaustive": arguments.exhaustive,
+        "record": arguments.record,
         "space": arguments.space,
         "quality": arguments.quality,
         "weights": arguments.weights,

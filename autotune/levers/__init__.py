@@ -108,6 +108,13 @@ def start_up_s(choices: Candidate) -> float:
     return seconds
 
 
+def by_schedule(choices: Candidate) -> bool:
+    """Whether the candidate's steps differ in what they cost."""
+    levers = load_levers()
+    asked = ((getattr(levers.get(name), "by_schedule", None), id) for name, id in choices.items())
+    return any(ask(id) for ask, id in asked if ask)
+
+
 def offered_choices(device: Device, view: ModelView | None) -> dict[str, tuple[Choice, ...]]:
     """What every lever offers on the device, and for the model if one is given.
 

@@ -108,6 +108,11 @@ _KEPT: Mapping[str, tuple[float, float]] = {
 _TEXT_ONLY = ("encoder_proj", "attn.add_k_proj", "attn.add_v_proj")
 
 
+def by_schedule(choice: str) -> bool:
+    """See Lever: what is computed in one step is used in others."""
+    return choice != "none"
+
+
 def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
     """No cache, or one technique at one strength."""
     choice = ChoiceMaker(lever=name)

@@ -35,6 +35,9 @@ def to_json(result: Result) -> dict[str, Any]:
         caches = caches_json(result.history, recipe.workload.steps)
         if caches:
             answer["caches"] = caches
+    pairs = result.history.failing_pairs()
+    if pairs:
+        answer["failing_pairs"] = [dict(pair) for pair in pairs]
     if needed is not None:
         answer["needed"] = {
             "budget_bytes": needed.budget_bytes,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, TextIO
 from autotune.report.caches import compare_caches
 from autotune.report.words import calling_phrase, change_phrase, console_for, outcome_phrase
 from autotune.stats.compare import Verdict
-from autotune.units import format_bytes, format_duration, format_ratio
+from autotune.units import format_both, format_bytes, format_duration, format_ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
@@ -19,12 +19,51 @@ if TYPE_CHECKING:
     from autotune.search.study import Result
 
 
+def print_results(results: Sequence[Result], stream: TextIO) -> None:
+    """Print the end of a study: of several budgets one after the other, then all together."""
+    console = console_for(stream)
+    for result in results:
+        if len(results) > 1:
+            console.print()
+            console.print(f"within {format_both(result.history.budget_bytes)}", style="bold")
+        print_result(result, stream)
+    if len(results) > 1:
+        console.print()
+        console.print(budgets_table(results))
+
+
 def print_result(result: Result, stream: TextIO) -> None:
     """Print the table and the advice."""
     console = console_for(stream)
     console.print(trials_table(result.history))
     for line in advice(result):
         console.print(line, overflow="ignore", no_wrap=True, crop=False)
+
+
+def budgets_table(results: Sequence[Result]) -> RenderableType:
+    """What each budget got, a line each."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("budget", "per image", "peak"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("recipe", overflow="fold")
+    table.add_column("candidate", overflow="fold")
+    for result in results:
+        budget = format_bytes(result.history.budget_bytes)
+        if result.recipe is None:
+            table.add_row(budget, "–", "–", "–", "nothing fits")
+            continue
+        winner = result.recipe.evidence.winner
+        table.add_row(
+            budget,
+            format_duration(winner.latency_s),
+            format_bytes(winner.peak_bytes),
+            f"{result.recipe_path}{' (provisional)' if result.status == 'provisional' else ''}",
+            change_phrase(result.history.space.changes(winner.choices)),
+        )
+    return table
 
 
 def trials_table(history: History) -> RenderableType:
@@ -68,6 +107,8 @@ def advice(result: Result) -> Iterator[str]:
         yield from _advice_on(result.recipe)
         for one in compare_caches(result.history, result.recipe.workload.steps):
             yield f"        {one.sentence}"
+        for pair in result.history.failing_pairs():
+            yield f"        {' with '.join(f'{a}={b}' for a, b in pair.items())} never worked here"
         yield ""
         yield f"recipe:  {result.recipe_path}"
         yield f"in code: pipe = autotune.build({str(result.recipe_path)!r})"

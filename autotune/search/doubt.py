@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 
 from autotune.estimate.cards import card_of
@@ -13,6 +12,7 @@ from autotune.estimate.profile import Profile
 from autotune.estimate.sizes import part_bytes
 from autotune.levers.plan import Place, Plan
 from autotune.records import Candidate, Device, Model, Outcome
+from autotune.search.history import latency_of
 
 #: Of the steps, what a cache computes at the least: none of ours skips nine of ten.
 _COMPUTED_WITH_CACHE = 0.1
@@ -32,9 +32,8 @@ def make_doubt(model: Model, device: Device, profile: Profile) -> Doubt:
 
     def problem(candidate: Candidate, outcome: Outcome) -> str | None:
         plan = plan_of(model, device, candidate)
-        samples = outcome.samples_s
         return problem_of(
-            statistics.median(samples) if samples else None,
+            latency_of(outcome),
             outcome.memory.peak_bytes if outcome.memory else None,
             floor_s=_floor_s(profile, ceilings, plan, candidate),
             resident_bytes=_resident_bytes(profile, plan),

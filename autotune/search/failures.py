@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from autotune.records import Candidate
+
 Array = Any
 #: Two settings of different levers: (lever, choice, lever, choice), as numbers.
 Pair = tuple[int, int, int, int]
 #: After so many failures a pair that never worked is left alone (design §7): only where nothing
 #: else is left it is tried again.
-_ENOUGH, _HARDLY = 2, 1e-3
+_ENOUGH, _HARDLY = 2, 1e-12
 
 
 class Failures:
@@ -45,6 +47,30 @@ class Failures:
         for pair in self.excluded:
             chance[_has(codes, pair)] *= _HARDLY
         return chance
+
+
+def failing_pairs(
+    failed: Sequence[Candidate], sound: Sequence[Candidate], baseline: Candidate
+) -> list[Candidate]:
+    """Pairs of choices, none of them the baseline's, that failed twice and never worked.
+
+    What a pair has in common with every failure only because another pair has is left out: of
+    several, those that most failures share.
+    """
+    levers = list(baseline)
+    ids = {lever: sorted({one[lever] for one in (*failed, *sound)}) for lever in levers}
+
+    def codes(candidates: Sequence[Candidate]) -> Array:
+        rows = [[ids[lever].index(one[lever]) for lever in levers] for one in candidates]
+        return np.array(rows, dtype=int).reshape(len(candidates), len(levers))
+
+    found = []
+    for a, first, b, second in Failures(list(codes(failed)), codes(sound)).excluded:
+        pair = {levers[a]: ids[levers[a]][first], levers[b]: ids[levers[b]][second]}
+        if all(baseline[lever] != id for lever, id in pair.items()):
+            found.append(pair)
+    shares = [sum(pair.items() <= one.items() for one in failed) for pair in found]
+    return [pair for pair, share in zip(found, shares, strict=True) if share == max(shares)]
 
 
 def _pairs(code: Array) -> Iterable[Pair]:

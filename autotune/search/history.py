@@ -6,8 +6,10 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from autotune.records import Candidate, Outcome, Status, candidate_key
+from autotune.records import Candidate, Outcome, Status, Teaches, candidate_key
+from autotune.search.failures import failing_pairs
 from autotune.search.space import Space
+from autotune.search.verdict import judge
 
 #: Within this share of the best time a candidate with fewer levers on is preferred (rule M15).
 TIE_SHARE = 0.03
@@ -21,11 +23,15 @@ class Tried:
     candidate: Candidate
     why: str
     outcome: Outcome
+    #: What it took, from its start to its end.
+    cost_s: float = 0.0
+    #: How many steps it ran, if they were fewer than the workload's.
+    steps: int | None = None
 
     @property
     def latency_s(self) -> float | None:
         """Median of the timed generations, or ``None`` if there was none."""
-        return statistics.median(self.outcome.samples_s) if self.outcome.samples_s else None
+        return latency_of(self.outcome)
 
     @property
     def peak_bytes(self) -> int | None:
@@ -35,6 +41,13 @@ class Tried:
         return self.outcome.memory.peak_bytes if whole and self.outcome.memory else None
 
 
+def latency_of(outcome: Outcome) -> float | None:
+    """Seconds of a whole generation, of which steps may have been left out."""
+    if not outcome.samples_s:
+        return None
+    return statistics.median(outcome.samples_s) + outcome.left_out_s
+
+
 @dataclass(kw_only=True)
 class History:
     """All trials of a study, in order, judged against one budget."""
@@ -42,12 +55,24 @@ class History:
     space: Space
     budget_bytes: int
     tried: list[Tried] = field(default_factory=list)
+    #: How many of them, at the beginning, were run for larger budgets.
+    taken_over: int = 0
     refused: dict[str, tuple[Candidate, str]] = field(default_factory=dict)
     disproved: dict[str, Tried] = field(default_factory=dict)
 
     def add(self, tried: Tried) -> None:
         """Note a trial."""
         self.tried.append(tried)
+
+    def take_over(self, tried: Tried) -> None:
+        """Note a trial that was run for a larger budget, before any of this one's own."""
+        self.tried.append(tried)
+        self.taken_over += 1
+
+    @property
+    def own(self) -> list[Tried]:
+        """The trials that were run for this budget."""
+        return self.tried[self.taken_over :]
 
     def refuse(self, candidate: Candidate, reason: str) -> None:
         """Note a candidate that got no trial."""
@@ -86,6 +111,17 @@ class History:
         limit = (left[0].latency_s or 0.0) * (1 + TIE_SHARE)
         near = [one for one in left if one.latency_s is not None and one.latency_s <= limit]
         return min(near, key=lambda one: (len(self.space.changes(one.candidate)), one.latency_s))
+
+    def failing_pairs(self) -> list[Candidate]:
+        """Pairs of choices that do not get on here: a rule that could be written."""
+        judged = [
+            (one.candidate, judge(one.outcome.status, one.latency_s, one.peak_bytes, 1))
+            for one in self.last_tried()
+            if one.outcome.status.teaches in (None, Teaches.CANDIDATE)
+        ]
+        failed = [candidate for candidate, how in judged if how.failed]
+        sound = [candidate for candidate, how in judged if how.latency_s is not None]
+        return failing_pairs(failed, sound, self.space.baseline) if failed and sound else []
 
     def frontier(self) -> Iterator[Tried]:
         """For each amount of memory the fastest candidate: from the leanest to the fastest."""

@@ -16,6 +16,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import Trial, TrialState
 
+from autotune.errors import CannotRun
 from autotune.records import Candidate, candidate_key
 from autotune.search.sampler import BUDGET, NUMBER, PEAK, TIME, UNTIMED_S, why
 from autotune.search.space import Space, every
@@ -100,6 +101,13 @@ class Proposals:
         proposal.trial.set_user_attr(NUMBER, number)
         self._finish(proposal.trial, judged)
 
+    def known(self, candidate: Candidate, judged: Judged, number: int) -> None:
+        """Learn how a candidate ended that was tried elsewhere, before anything is asked."""
+        if candidate == self._space.baseline:
+            self._queue.popleft()
+        self._queue.appendleft((candidate, "known"))
+        self.tell(self._ask(), judged, number)
+
     def put_back(self, proposal: Proposal) -> None:
         """Report that the environment, not the candidate, failed: it is proposed again, next."""
         self._study.tell(proposal.trial, state=TrialState.FAIL)
@@ -110,11 +118,14 @@ class Proposals:
         if self._queue:
             queued, reason = self._queue.popleft()
             self._study.enqueue_trial({lever: queued[lever] for lever in self._levers})
-        trial = self._study.ask()
-        chosen = {
-            lever: str(trial.suggest_categorical(lever, ids))
-            for lever, ids in self._levers.items()
-        }
+        try:
+            trial = self._study.ask()
+            chosen = {
+                lever: str(trial.suggest_categorical(lever, ids))
+                for lever, ids in self._levers.items()
+            }
+        except ImportError as error:  # Optuna imports what a sampler needs when it needs it
+            raise CannotRun(f"the sampler {self._label} needs {error.name}") from None
         if reason is None:
             reason = why(self._study.get_trials(deepcopy=False)[-1]) or self._label
         return Proposal(candidate=self._whole(chosen), why=reason, trial=trial)

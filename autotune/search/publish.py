@@ -39,6 +39,8 @@ class Winner:
     baseline: Measured | None
     comparison: Comparison
     confirmed: bool
+    #: Of a screen, how many steps it ran, if they were fewer than the workload's.
+    steps: int | None = None
     runner_up: Refused | None = None
 
 
@@ -87,6 +89,7 @@ def provisional_winner(best: Tried, history: History) -> Winner:
         baseline=None,
         comparison=_alone(Verdict.IS_BASELINE if is_baseline else None),
         confirmed=False,
+        steps=best.steps,
     )
 
 
@@ -117,7 +120,7 @@ def compose(
             baseline=winner.baseline,
             comparison=winner.comparison,
             quality=Quality(health="passed", fidelity="not assessed", why=_why_not(request)),
-            effort=CONFIRM if winner.confirmed else SCREEN,
+            effort=CONFIRM if winner.confirmed else SCREEN.but(steps=winner.steps),
             trials=trials,
             seconds=seconds,
         ),
@@ -136,7 +139,10 @@ def compose(
 
 def measured(candidate: Candidate, outcomes: Sequence[Outcome]) -> Measured:
     """What the processes of one candidate say together."""
-    processes = tuple(outcome.samples_s for outcome in outcomes)
+    # Of a screen with fewer steps, what it left out is part of each sample.
+    processes = tuple(
+        tuple(sample + outcome.left_out_s for sample in outcome.samples_s) for outcome in outcomes
+    )
     peaks = [outcome.memory for outcome in outcomes if outcome.memory is not None]
     highest = max(peaks, key=lambda memory: memory.peak_bytes)
     worst = next(outcome for outcome in outcomes if outcome.memory is highest)

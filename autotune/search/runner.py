@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from autotune.engine.base import Engine, Step
 from autotune.errors import CannotRun
-from autotune.levers import start_up_s
+from autotune.levers import by_schedule, start_up_s
 from autotune.records import Candidate, Effort, Outcome, Status, TrialSpec
 from autotune.search.doubt import Doubt
 from autotune.search.history import History, Tried
@@ -32,6 +33,9 @@ _DEADLINE_FLOOR_S = 60.0
 _DEADLINE_SHARE = 10.0
 #: A timed generation this many times slower than the best cannot win any more.
 _GIVE_UP_SHARE = 2.5
+#: A screen runs a third of the steps, and never fewer than these; below that time of the baseline
+#: it runs all: what is reckoned is a few per cent off, and load and warm-up decide what it costs.
+_SHARE_OF_STEPS, _FEWEST_STEPS, _WORTH_SHORTENING_S = 1 / 3, 8, 2.0
 #: Failures of the environment in a row, after which going on would only burn time (§3).
 MOST_RETRIES = 2
 
@@ -52,10 +56,15 @@ class Runner:
     count: int = 0
     _baseline_s: float | None = field(default=None, init=False)
 
+    def turn_to(self, request: Request, history: History) -> None:
+        """Run trials for another budget from now on, and note them in its history."""
+        self.request, self.history = request, history
+
     def screen(self, candidate: Candidate, why: str, effort: Effort) -> Tried:
         """Run a search trial under the budget and note it in the history."""
         best = next(iter(self.history.feasible()), None)
         give_up = best.latency_s * _GIVE_UP_SHARE if best and best.latency_s else None
+        effort = effort.but(steps=self._few_steps(candidate))
         tried = self._run(candidate, "screen", why, effort, self.request.budget_bytes, give_up)
         self.history.add(tried)
         self.listener.ended(tried, self.history)
@@ -120,6 +129,7 @@ class Runner:
             }
         )
         self.listener.started(self.count, candidate, why)
+        start = time.monotonic()
         self.engine.submit(spec, self.request.folder / "trials" / spec.trial)
         try:
             outcome = self._wait(spec.trial, spec.deadline_s + _STUCK_S)
@@ -130,7 +140,26 @@ class Runner:
         problem = self.doubt(candidate, outcome) if outcome.status is Status.MEASURED else None
         if problem is not None:
             outcome = outcome.but(status=Status.IMPLAUSIBLE, message=problem)
-        return Tried(number=self.count, candidate=dict(candidate), why=why, outcome=outcome)
+        return Tried(
+            number=self.count,
+            candidate=dict(candidate),
+            why=why,
+            outcome=outcome,
+            steps=effort.steps,
+            cost_s=time.monotonic() - start,
+        )
+
+    def _few_steps(self, candidate: Candidate) -> int | None:
+        """With how few steps a candidate is screened; ``None`` for all of them.
+
+        All where there are not many, where they take no time, and where they differ.
+        """
+        steps, baseline = self.request.model.workload.steps, self.history.baseline
+        latency_s = baseline.latency_s if baseline else None
+        if latency_s is None or latency_s < _WORTH_SHORTENING_S or by_schedule(candidate):
+            return None
+        few = max(_FEWEST_STEPS, math.ceil(steps * _SHARE_OF_STEPS))
+        return few if few < steps else None
 
     def _deadline(self, candidate: Candidate) -> float:
         """What the baseline lets expect, and what the levers need to start up (compile)."""

@@ -14,7 +14,7 @@ from autotune.errors import BadInput, one_line, shorten
 from autotune.records import Candidate
 from autotune.search.pool import Expected, Foresee, Settings
 from autotune.search.proposals import LISTABLE, Proposals
-from autotune.search.sampler import ShortlistSampler
+from autotune.search.sampler import LISTED, ShortlistSampler
 from autotune.search.space import Space, every
 
 #: What is offered, with what it does.
@@ -56,6 +56,7 @@ def make_proposals(
     seed: int,
     given: Sequence[Settings] = (),
     exhaustive: bool = False,
+    listed: int = LISTED,
 ) -> Proposals:
     """What a search is to try, one after the other.
 
@@ -68,6 +69,7 @@ def make_proposals(
         seed: Of all that is drawn.
         given: What ``shortlist`` starts from.
         exhaustive: Every candidate that may be tried, the fastest by what is foreseen first.
+        listed: Up to which size ``shortlist`` lists the space.
 
     Raises:
         BadInput: If there is no such sampler, or the space is too large to be listed.
@@ -76,7 +78,7 @@ def make_proposals(
     def expected(candidate: Candidate) -> Expected | None:
         return expect({lever: candidate[lever] for lever in space.open_levers})
 
-    listed: list[Candidate] | None = None
+    order: list[Candidate] | None = None
     if exhaustive or sampler == "grid":
         found = [(one, expected(one)) for one in _every(space)]
         timed = [(one, of.latency_s or 0.0) for one, of in found if of is not None]
@@ -84,12 +86,12 @@ def make_proposals(
             timed.sort(key=lambda pair: pair[1])
         else:
             random.Random(seed).shuffle(timed)
-        listed = [one for one, _ in timed]
+        order = [one for one, _ in timed]
     return Proposals(
         space,
-        _make_sampler(sampler, space, expect, given, budget_bytes, trials, seed),
+        _make_sampler(sampler, space, expect, given, budget_bytes, trials, seed, listed),
         label="listed" if exhaustive else sampler,
-        listed=listed,
+        listed=order,
         admitted=lambda candidate: expected(candidate) is not None,
         seed=seed,
     )
@@ -112,6 +114,7 @@ def _make_sampler(
     budget_bytes: int,
     trials: int,
     seed: int,
+    listed: int,
 ) -> BaseSampler:
     if name == "shortlist":
         return ShortlistSampler(
@@ -123,6 +126,7 @@ def _make_sampler(
             starts=min(max(round(trials * _STARTS_SHARE), _FEWEST_STARTS), _MOST_STARTS),
             prepares=prepares,
             seed=seed,
+            listed=listed,
         )
     if name == "tpe":
         return TPESampler(seed=seed, multivariate=True)

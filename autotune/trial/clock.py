@@ -8,7 +8,7 @@ not timed, because watching costs synchronisation.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -54,9 +54,14 @@ class _Watch:
     """Follows one generation through encode, denoise and decode."""
 
     def __init__(
-        self, meter: Meter, synchronize: Callable[[], None], say: Callable[[str], None]
+        self,
+        meter: Meter,
+        synchronize: Callable[[], None],
+        say: Callable[[str], None],
+        stepped: Callable[[Sequence[float]], None],
     ) -> None:
         self.observation = Observation()
+        self._stepped = stepped
         self._meter = meter
         self._synchronize = synchronize
         self._say = say
@@ -86,6 +91,7 @@ class _Watch:
             result = seen.around(call)
             self._synchronize()
             self.observation.forwards_s.append(time.perf_counter() - start)
+            self._stepped(self.observation.forwards_s)
             return result
 
         return around
@@ -139,13 +145,15 @@ def observing(
     synchronize: Callable[[], None],
     say: Callable[[str], None],
     watched: Mapping[str, Any] | None = None,
+    stepped: Callable[[Sequence[float]], None] = lambda _: None,
 ) -> Iterator[Observation]:
     """Watch the generation made inside the block; what was seen is complete when it ends.
 
     Seen are the denoisers by component name, the VAE's decoder as ``vae.decoder``, and what
-    ``watched`` names, but for modules inside a compiled one (see ``hidden``).
+    ``watched`` names, but for modules inside a compiled one (see ``hidden``). After each call of a
+    denoiser ``stepped`` is told what all of them took so far, and may end the generation.
     """
-    watch = _Watch(meter, synchronize, say)
+    watch = _Watch(meter, synchronize, say, stepped)
     seen = watch.observation.seen
     inside = _inside_compiled(target.pipe)
     decoder = getattr(target.vae, "decoder", None)

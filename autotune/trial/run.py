@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from autotune import levers
 from autotune.levers.base import Target
 from autotune.levers.mechanisms.torch_names import is_accelerator
-from autotune.records import Health, Outcome, Status, TrialSpec
+from autotune.records import Health, Outcome, Status, TrialSpec, Workload
 from autotune.trial import clock, generate, output, prepared
 from autotune.trial.guard import (
     GaveUp,
@@ -35,6 +36,8 @@ _FIRST_CALL_ALLOWANCE = 3.0
 _FIRST_CALL_FLOOR_S = (2.0, 15.0)
 #: A trial ends itself this long before the engine would end it, so that its outcome is written.
 _DEADLINE_RESERVE_S = 2.0
+#: Steps at the start of a generation that say nothing, and those after them that say enough.
+_UNSETTLED_STEPS, _SETTLED_STEPS = 2, 3
 #: An alarm of zero would never ring.
 _SHORTEST_S = 0.001
 
@@ -97,6 +100,8 @@ class _Trial:
     health: Health | None = None
     problem: str | None = None
     reference: Any = None
+    too_large: bool = False
+    left_out_s: float = 0.0
 
     def run(self) -> None:
         """Load, warm up, observe, sample."""
@@ -116,19 +121,24 @@ class _Trial:
                 free_compiler(Path(spec.prepared))
             enforce_budget(spec.device, spec.budget_bytes, torch.get_num_threads())
         self.progress.say("load")
+        workload = self._workload()
         target = self.target = Target(
             model=spec.model,
             device=spec.device,
-            workload=spec.workload,
+            workload=workload,
             prepared=Path(spec.prepared) if spec.prepared else None,
         )
         self.load_s, _ = clock.timed(
             lambda: generate.build_pipeline(target, spec.choices), synchronize
         )
         self.meter.mark("load")
-        call = generate.caller(target.pipe, spec.workload, target.multiple)
+        if self._is_over_budget():
+            self.too_large = True
+            return
+        call = generate.caller(target.pipe, workload, target.multiple)
         watched = generate.watched(target, spec.choices)
         self._warm_up(call, synchronize, watched)
+        self.left_out_s = self._left_out_s()
         self._sample(call, synchronize)
         self._count(call, clock.hidden(target, watched))
 
@@ -150,6 +160,7 @@ class _Trial:
                     synchronize,
                     self.progress.say,
                     watched,
+                    self._end_if_hopeless,
                 )
             with give_up_after(*self._patience(start_up_s)), watch as self.observation:
                 seconds, result = clock.timed(lambda: call(0), synchronize)
@@ -186,6 +197,40 @@ class _Trial:
                 return limit, None
         return left, f"the deadline of {self.spec.deadline_s:.3g} s was reached"
 
+    def _end_if_hopeless(self, forwards_s: Sequence[float]) -> None:
+        """End a generation whose steps alone will take longer than can win.
+
+        Never from the first steps; and not with a cache, whose later steps cost less.
+        """
+        limit, later = self.spec.give_up_above_s, forwards_s[_UNSETTLED_STEPS:]
+        if limit is None or len(later) < _SETTLED_STEPS or self.target is None:
+            return
+        if levers.by_schedule(self.spec.choices):
+            return
+        # Every step calls the denoiser once at the least.
+        least_s = statistics.median(later) * self.spec.workload.steps / self.target.multiple
+        if least_s > limit:
+            raise GaveUp(
+                f"its {self.spec.workload.steps} steps alone take {least_s:.3g} s, "
+                f"{limit:.3g} s would be too much"
+            )
+
+    def _workload(self) -> Workload:
+        """What each generation makes: the workload, with fewer steps if that is asked for."""
+        work, few = self.spec.workload, self.spec.effort.steps
+        return work if few is None else work.but(steps=min(few, work.steps))
+
+    def _left_out_s(self) -> float:
+        """What the steps would have taken that each generation leaves out, from those it has."""
+        few, whole = self._workload().steps, self.spec.workload.steps
+        forwards_s = self.observation.forwards_s
+        later = forwards_s[_UNSETTLED_STEPS:] or forwards_s
+        if few == whole or not later or self.target is None:
+            return 0.0
+        calls_a_step = len(forwards_s) / few
+        step_s = statistics.median(later) * calls_a_step / self.target.multiple
+        return (whole - few) * step_s
+
     def _sample(self, call: Any, synchronize: Any) -> None:
         """Timed calls. A candidate that can no longer win is sampled once."""
         assert self.target is not None
@@ -198,7 +243,7 @@ class _Trial:
             self.samples_s.append(seconds)
             self._differs(result)
             limit = self.spec.give_up_above_s
-            if limit is not None and seconds > limit:
+            if limit is not None and seconds + self.left_out_s > limit:
                 break
         self.meter.mark("whole call")
 
@@ -229,20 +274,32 @@ class _Trial:
         """Whether what was measured may stand."""
         assert self.target is not None
         assert self.meter is not None
+        if self.too_large:
+            return Status.OVER_BUDGET, self._over_budget()
         if self.problem is not None:
             return Status.BAD_OUTPUT, self.problem
         for lever, evidence in generate.engagement(self.target, self.spec.choices).items():
             if not evidence.engaged:
                 choice = self.spec.choices[lever]
                 return Status.NOT_APPLIED, f"{lever}={choice}: {evidence.detail}"
-        memory, budget, ram = self.meter.report(), self.spec.budget_bytes, self.spec.ram_bytes
-        if budget is not None and memory.peak_bytes > budget:
-            return Status.OVER_BUDGET, f"peak {memory.peak_bytes} bytes, budget {budget} bytes"
+        if self._is_over_budget():
+            return Status.OVER_BUDGET, self._over_budget()
+        memory, ram = self.meter.report(), self.spec.ram_bytes
         # Pinned pages may or may not count as resident: their sum could count them twice.
         host = max(memory.host_bytes or 0, memory.pinned_bytes or 0)
         if ram is not None and host > ram:
             return Status.OUT_OF_RAM, f"host memory peak {host} bytes, --ram {ram} bytes"
         return Status.MEASURED, ""
+
+    def _is_over_budget(self) -> bool:
+        budget = self.spec.budget_bytes
+        return self.meter is not None and budget is not None and self._peak_bytes() > budget
+
+    def _over_budget(self) -> str:
+        return f"peak {self._peak_bytes()} bytes, budget {self.spec.budget_bytes} bytes"
+
+    def _peak_bytes(self) -> int:
+        return self.meter.report().peak_bytes if self.meter else 0
 
     def outcome(self, status: Status, stage: str, message: str, seconds: float) -> Outcome:
         """Everything known at this point."""
@@ -260,6 +317,7 @@ class _Trial:
             first_s=self.warmups_s[0] if self.warmups_s else None,
             warmups_s=tuple(self.warmups_s),
             samples_s=tuple(self.samples_s),
+            left_out_s=self.left_out_s,
             forwards_s=tuple(self.observation.forwards_s),
             phases_s=self.observation.phases_s,
             memory=self.meter.report() if self.meter else None,

@@ -105,5 +105,5 @@ def test_a_space_of_which_nothing_is_admitted_ends_although_it_cannot_be_listed(
     )
     assert result.status == "none_fits"
     assert engine.tried("screen") == []
-    assert "200 candidates in a row were refused untried" in scribe.sentences
+    assert "nothing is left to try that may fit" in scribe.sentences
     assert all("at the least" in reason for _, reason in result.history.refused.values())

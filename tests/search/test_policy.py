@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.search.failures import Failures
+from autotune.search.failures import Failures, failing_pairs
 from autotune.search.pool import Expected, Pool, Settings
 from autotune.search.sampler import BUDGET, PEAK, UNTIMED_S, ShortlistSampler, why
 
@@ -111,7 +111,7 @@ def test_predictions_that_are_wrong_about_a_choice_are_seen_through(listed: int)
         return product_of(one) * (5 if one["f"] == "3" else 1), 50
 
     sampler = ShortlistSampler(LEVERS, foresee=wrong, budget_bytes=100, seed=0, listed=listed)
-    tried = drive(sampler, LEVERS, truth, 20)
+    tried = drive(sampler, LEVERS, truth, 30)
     best = min(trial.value or 0.0 for trial in tried)
     every = (dict(zip(LEVERS, ids, strict=True)) for ids in itertools.product("0123", repeat=6))
     optimum = min(truth(one)[0] or 0.0 for one in every)
@@ -162,6 +162,15 @@ def test_only_what_no_success_clears_is_suspected() -> None:
     chances = failures.sound(np.array([[1, 1, 1], [1, 0, 1], [0, 1, 2]]))
     assert chances[0] < 0.01
     assert chances[1:] == pytest.approx([1.0, 1.0])
+
+
+def test_the_pair_that_all_failures_share_is_named_and_no_baseline_is() -> None:
+    plain = dict.fromkeys("abc", "0")
+    failed = [{**plain, "a": "1", "b": "1"}, {**plain, "a": "1", "b": "1", "c": "2"}]
+    sound = [plain, {**plain, "a": "1"}, {**plain, "b": "1"}, {**plain, "a": "1", "c": "2"}]
+    assert failing_pairs(failed, sound, plain) == [{"a": "1", "b": "1"}]
+    assert failing_pairs(failed[:1], sound, plain) == []
+    assert failing_pairs(failed, [*sound, {**failed[0], "c": "1"}], plain) == []
 
 
 def test_each_trial_says_why_and_a_neighbour_differs_by_the_lever_it_names() -> None:

@@ -23,7 +23,7 @@ from tests.search.table_engine import Answer, TableEngine, World, failed
 #: fp16 halves the time, tiles cost time and save memory, fp32 does not fit 120 MB.
 EFFECTS = {
     "dtype=fp16": (0.5, 1.0),
-    "dtype=fp32": (0.4, 1.5),
+    "dtype=fp32": (0.4, 1.8),
     "attention=native-math": (1.3, 1.1),
     "vae-tiling=half": (1.2, 0.8),
     "vae-tiling=quarter": (1.5, 0.7),
@@ -70,10 +70,10 @@ def test_a_study_publishes_the_fastest_that_fits_with_its_evidence(tmp_path: Pat
 
 
 def test_the_faster_one_that_does_not_fit_is_refused_with_what_it_needs(tmp_path: Path) -> None:
-    recipe = published(study(tmp_path)[0])
+    recipe = published(study(tmp_path, trials=27)[0])
     (refused,) = [one for one in recipe.refused if one.choices == {**BASELINE, "dtype": "fp32"}]
     assert refused.status is Status.OVER_BUDGET
-    assert refused.reason == "needs 143 MiB"  # 150 MB
+    assert refused.reason == "needs 172 MiB"  # 180 MB
     assert refused.latency_s == pytest.approx(0.4, rel=0.05)
     times = [one.latency_s or 1e9 for one in recipe.refused]
     assert times == sorted(times)

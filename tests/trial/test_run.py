@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from autotune.records import Effort, Outcome, Status
 from autotune.trial.wire import SPEC, read_outcome, write_record
 from tests.engine.driving import trial_processes
 from tests.stubs.chaos.chaos_lever import SHARED_BYTES
-from tests.trial.bench import ROOT, python_path, tiny_model, trial_spec
+from tests.trial.bench import ROOT, SMALL, python_path, tiny_model, trial_spec
 
 pytestmark = pytest.mark.trials
 
@@ -144,6 +145,51 @@ def test_a_candidate_that_cannot_win_is_sampled_once(run_in_child: Runs) -> None
     assert len(outcome.samples_s) == 1
     assert outcome.health is not None
     assert outcome.health.differs_by_seed is True
+
+
+def test_a_generation_whose_steps_alone_take_too_long_is_ended(run_in_child: Runs) -> None:
+    hopeless: dict[str, object] = {
+        "workload": SMALL.but(steps=12),
+        "effort": Effort(warmups=1, samples=5),
+        "give_up_above_s": 1e-6,
+    }
+    outcome, _ = run_in_child(**hopeless)
+    assert (outcome.status, outcome.stage) == (Status.TOO_SLOW, "denoise")
+    assert outcome.message.startswith("its 12 steps alone take ")
+    # The first two say nothing, the next three enough.
+    assert len(outcome.forwards_s) == 5
+    assert outcome.samples_s == ()
+
+
+def test_a_screen_of_few_steps_reckons_the_others_from_those_it_ran(run_in_child: Runs) -> None:
+    outcome, _ = run_in_child(
+        workload=SMALL.but(steps=24), effort=Effort(warmups=1, samples=2, steps=8)
+    )
+    assert outcome.status is Status.MEASURED, outcome.message
+    assert len(outcome.forwards_s) == 8
+    step_s = statistics.median(outcome.forwards_s[2:])
+    assert outcome.left_out_s == pytest.approx(16 * step_s)
+    whole, _ = run_in_child(workload=SMALL.but(steps=24))
+    assert len(whole.forwards_s) == 24
+    assert whole.left_out_s == 0.0
+
+
+def test_a_cached_generation_is_never_ended_by_its_first_steps(run_in_child: Runs) -> None:
+    outcome, _ = run_in_child(
+        model="flux",
+        choices={"cache": "taylorseer-3"},
+        workload=SMALL.but(steps=12),
+        effort=Effort(warmups=1, samples=5),
+        give_up_above_s=1e-6,
+    )
+    assert outcome.status is Status.MEASURED, outcome.message
+    assert len(outcome.samples_s) == 1
+
+
+def test_what_exceeds_the_budget_once_it_is_loaded_is_not_run(run_in_child: Runs) -> None:
+    outcome, _ = run_in_child("shared-memory", budget_bytes=SHARED_BYTES)
+    assert (outcome.status, outcome.stage) == (Status.OVER_BUDGET, "load")
+    assert outcome.warmups_s == ()
 
 
 def test_a_cold_trial_needs_as_much_memory_as_a_forked_one(

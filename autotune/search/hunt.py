@@ -1,0 +1,199 @@
+"""The hunt for the fastest candidate within one budget: propose, try, judge, confirm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from autotune.errors import CannotRun, NoResult
+from autotune.estimate.ceilings import Ceilings
+from autotune.records import Outcome, Status, candidate_key
+from autotune.search.admission import Admission
+from autotune.search.confirm import PAIRS, confirm
+from autotune.search.foresight import Foresight
+from autotune.search.history import History, Tried
+from autotune.search.needed import Needed, find_needed
+from autotune.search.proposals import Proposal
+from autotune.search.publish import Winner, provisional_winner, winner_of
+from autotune.search.request import SCREEN, Request
+from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
+from autotune.search.samplers import make_proposals
+from autotune.search.space import Space
+from autotune.search.verdict import Judged, judge
+
+#: Finalists whose confirmation may fail before the best of the rest is not worth confirming.
+_MOST_FINALISTS = 3
+
+
+class Hunt:
+    """Everything about one budget. What other budgets' trials found out is used.
+
+    ``winner`` and ``needed`` are what came of it, as far as it got.
+    """
+
+    def __init__(
+        self, request: Request, space: Space, admission: Admission, ceilings: Ceilings
+    ) -> None:
+        self.history = History(space=space, budget_bytes=request.budget_bytes)
+        self.foresight = Foresight(space, admission, ceilings)
+        self.winner: Winner | None = None
+        self.needed: Needed | None = None
+        self._admission = admission
+        self._proposals = make_proposals(
+            space,
+            self.foresight.expect,
+            given=self.foresight.given,
+            sampler=request.sampler,
+            budget_bytes=request.budget_bytes,
+            trials=request.trials,
+            seed=request.seed,
+            exhaustive=request.exhaustive,
+        )
+        #: How many candidates it tries at the most.
+        self.trials = self._proposals.listed if request.exhaustive else request.trials
+        self.request = request
+        self._chances: dict[str, int] = {}
+        self._begun = False
+
+    def begin(self, earlier: Iterable[Hunt]) -> None:
+        """Take over what the hunts for larger budgets tried, once."""
+        if self._begun:
+            return
+        self._begun = True
+        for tried in (one for hunt in earlier for one in hunt.history.own):
+            # What was given up was slow beside the best of a larger budget, and may be best here.
+            if tried.outcome.status is not Status.TOO_SLOW:
+                self.history.take_over(tried)
+                self._proposals.known(tried.candidate, self._judged(tried), tried.number)
+
+    def run(self, runner: Runner, *, confirmed: dict[str, Winner]) -> None:
+        """Search, then confirm, or find out what would fit.
+
+        Args:
+            runner: What runs trials.
+            confirmed: The winners of larger budgets, by their keys: one that fits holds here too.
+
+        Raises:
+            CannotRun: If the baseline shows that nothing can run here, or the environment is out.
+            NoResult: If no finalist held in fresh processes.
+        """
+        runner.turn_to(self.request, self.history)
+        self._search(runner)
+        if self.history.feasible():
+            self.winner = self._decide(runner, confirmed)
+        elif not runner.time_is_up:
+            runner.listener.chapter("Nothing fits: measuring what would")
+            self.needed = find_needed(runner, self.history, self._admission)
+
+    def best_so_far(self) -> Winner | None:
+        """The winner, or what was measured best in the search."""
+        best = self.history.finalist()
+        if self.winner is None and best is not None:
+            return provisional_winner(best, self.history)
+        return self.winner
+
+    def note_refused(self) -> None:
+        """Note in the history what got no trial although it looked better."""
+        best = self.history.finalist()
+        for candidate, reason in self.foresight.refused(best.candidate if best else None):
+            self.history.refuse(candidate, reason)
+
+    def _search(self, runner: Runner) -> None:
+        """Try candidates until the trials, the time or the space run out."""
+        before = runner.count
+        while runner.count - before < self.trials and not self._must_confirm_now(runner):
+            proposal = self._proposals.ask()
+            if proposal is None:
+                runner.listener.said("nothing is left to try that may fit")
+                return
+            if not self._try(runner, proposal):
+                return
+
+    def _try(self, runner: Runner, proposal: Proposal) -> bool:
+        """Run one proposal and tell it; false when the study's time ran out meanwhile."""
+        candidate = proposal.candidate
+        is_baseline = candidate == self.history.space.baseline
+        if is_baseline:
+            tried = runner.baseline(candidate, SCREEN)
+        else:
+            tried = runner.screen(candidate, proposal.why, SCREEN)
+        outcome = tried.outcome
+        if outcome.status is Status.CANCELLED and runner.time_is_up:
+            return False
+        if self._again(candidate_key(candidate), outcome):
+            self._proposals.put_back(proposal)
+            return True
+        if is_baseline:
+            self._check_baseline(runner, outcome)
+        self._proposals.tell(proposal, self._judged(tried), tried.number)
+        return True
+
+    def _judged(self, tried: Tried) -> Judged:
+        status = tried.outcome.status
+        return judge(status, tried.latency_s, tried.peak_bytes, self.request.budget_bytes)
+
+    def _again(self, key: str, outcome: Outcome) -> bool:
+        """Whether the candidate gets another try, because the failure may not be its own."""
+        environment = environment_failed(outcome)
+        if not environment and not may_be_chance(outcome):
+            return False
+        self._chances[key] = self._chances.get(key, 0) + 1
+        if environment and self._chances[key] > MOST_RETRIES:
+            raise CannotRun(
+                f"{outcome.status.sentence} {self._chances[key]} times: {outcome.message}",
+                hint=f"the logs are in {self.request.folder / 'trials'}",
+            )
+        return environment or self._chances[key] == 1
+
+    def _check_baseline(self, runner: Runner, outcome: Outcome) -> None:
+        """A baseline that fails for another reason than memory says that nothing will run."""
+        memory = (Status.OUT_OF_VRAM, Status.OUT_OF_RAM, Status.OVER_BUDGET)
+        if outcome.status is Status.MEASURED:
+            return
+        if outcome.status in memory:
+            runner.listener.said(
+                f"the baseline itself {outcome.status.sentence}: there is nothing to compare with"
+            )
+            return
+        raise CannotRun(
+            f"the baseline does not run: {outcome.status.sentence} ({outcome.message})",
+            hint=f"its log is in {self.request.folder / 'trials' / outcome.trial}",
+        )
+
+    def _must_confirm_now(self, runner: Runner) -> bool:
+        """Whether the time left is only just enough to confirm."""
+        if runner.stop_at is None:
+            return False
+        best = next(iter(self.history.feasible()), None)
+        reserve = 2 * PAIRS * best.outcome.seconds if best else 0.0
+        return time.monotonic() + reserve >= runner.stop_at
+
+    def _decide(self, runner: Runner, known: dict[str, Winner]) -> Winner | None:
+        """Confirm the finalist; if it fails, the next. ``None`` if there was no time."""
+        history, baseline = self.history, self.history.baseline
+        ran = baseline is not None and baseline.outcome.status is Status.MEASURED
+        for attempt in range(_MOST_FINALISTS):
+            best = history.finalist()
+            if best is None:
+                break
+            held = known.get(candidate_key(best.candidate))
+            if held is not None and held.measured.peak_bytes <= self.request.budget_bytes:
+                runner.listener.said("the finalist was confirmed for a larger budget, and fits")
+                return held
+            if attempt == 0:
+                runner.listener.chapter("Confirmation")
+            confirmed = confirm(runner, best.candidate, history.space.baseline if ran else None)
+            if confirmed.cut_short:
+                return None
+            if confirmed.failed is None:
+                return winner_of(confirmed, self.request)
+            history.disprove(confirmed.failed)
+            runner.listener.said(
+                "the finalist failed in a fresh process "
+                f"({confirmed.failed.outcome.status.sentence}): the next one is confirmed instead"
+            )
+        raise NoResult(
+            "no candidate held in fresh processes; the fastest were tried: "
+            f"{len(history.disproved)}",
+            hint="leave more room: give a larger --vram",
+        )
