@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,41 +108,32 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     resolved = give(resolved.but(workload=_workload(resolved, asked.workload)), looked)
     definition = _check_names(pins, asked.space, resolved.family, chosen)
     folder = _run_folder(Path(asked.runs), resolved, chosen, max(budgets))
-    request = Request(
-        model=resolved,
-        machine=machine,
-        device=chosen,
-        fingerprint=fingerprint(machine, chosen),
-        budget_asked=vrams[0] or in_words(budgets[0]),
-        budget_bytes=budgets[0],
-        emulated=_emulated(vrams[0], budgets[0], chosen),
-        definition=definition,
-        quality=fidelity,
-        ram_bytes=ram_bytes,
-        pins=pins,
-        trials=trials,
-        time_s=time_s,
-        seed=asked.seed,
-        folder=folder,
-        recipe_path=outs[0] or folder / "recipe.json",
-        overwrite=asked.force,
-        sampler=asked.sampler,
-        exhaustive=asked.exhaustive,
-        record=None if asked.record is None else Path(asked.record),
-    )
-    if len(vrams) == 1:
-        return [request]
-    several = [
-        replace(
-            request,
+    requests = [
+        Request(
+            model=resolved,
+            machine=machine,
+            device=chosen,
+            fingerprint=fingerprint(machine, chosen),
             budget_asked=vram or in_words(budget),
             budget_bytes=budget,
-            emulated=_emulated(vram, budget, chosen),
-            recipe_path=out or folder / f"recipe-{_as_name(vram)}.json",
+            emulated=vram is not None and budget < chosen.total_bytes * _WHOLE_DEVICE,
+            definition=definition,
+            quality=fidelity,
+            ram_bytes=ram_bytes,
+            pins=pins,
+            trials=trials,
+            time_s=time_s,
+            seed=asked.seed,
+            folder=folder,
+            recipe_path=out or folder / _recipe_name(vram, len(vrams)),
+            overwrite=asked.force,
+            sampler=asked.sampler,
+            exhaustive=asked.exhaustive,
+            record=None if asked.record is None else Path(asked.record),
         )
         for vram, budget, out in zip(vrams, budgets, outs, strict=True)
     ]
-    return sorted(several, key=lambda one: -one.budget_bytes)
+    return sorted(requests, key=lambda one: -one.budget_bytes)
 
 
 def make_question(model: str, asked: Asked, card: str | None) -> Question:
@@ -215,10 +206,6 @@ def _check_numbers(trials: int, time_s: float | None, seed: int) -> None:
         raise BadInput(f"the seed cannot be {seed}", hint=f"0 to {_LARGEST_SEED}")
 
 
-def _emulated(vram: str | None, budget: int, device: Device) -> bool:
-    return vram is not None and budget < device.total_bytes * _WHOLE_DEVICE
-
-
 def _check_budgets(vrams: Sequence[str | None], budgets: Sequence[int]) -> None:
     for number, budget in enumerate(budgets):
         if budget in budgets[:number]:
@@ -231,6 +218,10 @@ def _out(asked: Asked, vram: str | None, count: int) -> Path | None:
         return None if asked.out is None else Path(asked.out)
     path = Path(asked.out)
     return path.with_name(f"{path.stem}-{_as_name(vram)}{path.suffix}")
+
+
+def _recipe_name(vram: str | None, count: int) -> str:
+    return "recipe.json" if count == 1 else f"recipe-{_as_name(vram)}.json"
 
 
 def _as_name(vram: str | None) -> str:

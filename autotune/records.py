@@ -159,8 +159,7 @@ class Model(Record):
     @property
     def denoisers(self) -> tuple[str, ...]:
         """The denoiser and its twins of the same class (Wan 2.2 has a second transformer)."""
-        own = self.component(self.denoiser)
-        kind = own.class_name if own else None
+        kind = own.class_name if (own := self.component(self.denoiser)) else None
         twins = (part.name for part in self.components if part.class_name == kind)
         return (self.denoiser, *(name for name in twins if name != self.denoiser))
 
@@ -204,8 +203,7 @@ class Fidelity(StrEnum):
 
     def allows(self, other: Fidelity) -> bool:
         """Whether a study of this quality tries a choice of that fidelity."""
-        order = list(Fidelity)
-        return order.index(other) <= order.index(self)
+        return list(Fidelity).index(other) <= list(Fidelity).index(self)
 
     @property
     def sentence(self) -> str:
@@ -249,11 +247,7 @@ def candidate_key(choices: Candidate) -> str:
 
 
 class Effort(Record):
-    """How much is measured in one trial.
-
-    With ``steps`` each generation has so few instead of the workload's, and the time of the others
-    is reckoned from those (latency is affine in steps).
-    """
+    """How much is measured in one trial; of so few ``steps``, what the others take is reckoned."""
 
     name: str = "screen"
     protocol: int = PROTOCOL_VERSION

@@ -96,8 +96,8 @@ class Lever(Protocol):
     - ``watched(target, choice)``: modules by name whose calls the observed generation counts,
       found afterwards in ``target.seen``;
     - ``start_up_s(choice)``: seconds by which the first call may be longer than the others;
-    - ``by_schedule(choice)``: whether some steps are cheaper than others, so that a few of them say
-      nothing about all.
+    - ``by_schedule(choice)``: whether some steps are cheaper than others, so that a few of them
+      say nothing about all.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 
@@ -13,7 +14,7 @@ from autotune.search.confirm import PAIRS, confirm
 from autotune.search.foresight import Foresight
 from autotune.search.history import History, Tried
 from autotune.search.needed import Needed, find_needed
-from autotune.search.proposals import Proposal
+from autotune.search.proposals import Proposal, Proposals
 from autotune.search.publish import Winner, provisional_winner, winner_of
 from autotune.search.request import SCREEN, Request
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
@@ -38,20 +39,11 @@ class Hunt:
         self.foresight = Foresight(space, admission, ceilings)
         self.winner: Winner | None = None
         self.needed: Needed | None = None
+        self.request = request
         self._admission = admission
-        self._proposals = make_proposals(
-            space,
-            self.foresight.expect,
-            given=self.foresight.given,
-            sampler=request.sampler,
-            budget_bytes=request.budget_bytes,
-            trials=request.trials,
-            seed=request.seed,
-            exhaustive=request.exhaustive,
-        )
+        self._proposals = self._propose(request.trials)
         #: How many candidates it tries at the most.
         self.trials = self._proposals.listed if request.exhaustive else request.trials
-        self.request = request
         self._chances: dict[str, int] = {}
         self._begun = False
 
@@ -60,11 +52,18 @@ class Hunt:
         if self._begun:
             return
         self._begun = True
-        for tried in (one for hunt in earlier for one in hunt.history.own):
-            # What was given up was slow beside the best of a larger budget, and may be best here.
-            if tried.outcome.status is not Status.TOO_SLOW:
-                self.history.take_over(tried)
-                self._proposals.known(tried.candidate, self._judged(tried), tried.number)
+        # What was given up was slow beside the best of a larger budget, and may be the best here.
+        known = [
+            one
+            for hunt in earlier
+            for one in hunt.history.own
+            if one.outcome.status is not Status.TOO_SLOW
+        ]
+        if known:
+            self._proposals = self._propose(self.request.trials + len(known))
+        for tried in known:
+            self.history.take_over(tried)
+            self._proposals.known(tried.candidate, self._judged(tried), tried.number)
 
     def run(self, runner: Runner, *, confirmed: dict[str, Winner]) -> None:
         """Search, then confirm, or find out what would fit.
@@ -98,10 +97,24 @@ class Hunt:
         for candidate, reason in self.foresight.refused(best.candidate if best else None):
             self.history.refuse(candidate, reason)
 
+    def _propose(self, trials: int) -> Proposals:
+        request = self.request
+        return make_proposals(
+            self.history.space,
+            self.foresight.expect,
+            given=self.foresight.given,
+            sampler=request.sampler,
+            budget_bytes=request.budget_bytes,
+            trials=trials,
+            seed=request.seed,
+            exhaustive=request.exhaustive,
+        )
+
     def _search(self, runner: Runner) -> None:
         """Try candidates until the trials, the time or the space run out."""
-        before = runner.count
-        while runner.count - before < self.trials and not self._must_confirm_now(runner):
+        # Everything is everything, however often one of them has to be tried again.
+        end = math.inf if self.request.exhaustive else runner.count + self.trials
+        while runner.count < end and not self._must_confirm_now(runner):
             proposal = self._proposals.ask()
             if proposal is None:
                 runner.listener.said("nothing is left to try that may fit")

@@ -39,6 +39,9 @@ _TIE = 0.03
 #: What it is worth to the search that a candidate has fewer changes than the best. A whole tie
 #: would cost trials that find more (20 synthetic spaces: near after 20 in 80 and not 95 %).
 _SIMPLER = 0.01
+#: The share of the trials that try, at the end, whether the best can be simpler, and how likely
+#: that has to be.
+_LAST, _MAY_BE = 0.2, 0.1
 #: How often the neighbourhood of the most promising is looked at before it is tried.
 _STEPS = 8
 
@@ -86,6 +89,8 @@ class Policy:
         budget_bytes: What a peak has to stay within, if that is known.
         given: Candidates to start from, such as recipes of near devices.
         starts: How many starts there are, given ones included.
+        trials: How many trials there will be, if that is known: the last of them try whether the
+            best can do without one of its changes.
         prepares: What a candidate needs prepared.
     """
 
@@ -94,6 +99,7 @@ class Policy:
     budget_bytes: float | None = None
     given: Sequence[Settings] = ()
     starts: int = 10
+    trials: int | None = None
     prepares: Prepares = lambda _: ()
 
     def pick(self, told: Sequence[Told]) -> Pick | None:
@@ -110,11 +116,15 @@ class Policy:
         view.look_around()
         if not view.free.any():
             return None
-        if len(taken) <= self.starts:
+        last = self.trials is not None and len(taken) >= self.trials * (1 - _LAST)
+        if last and (simpler := view.simpler()) is not None:
+            number = view.choose(simpler)
+            why = f"#{view.best.number} without {view.differs_by(number)}" if view.best else ""
+        elif len(taken) <= self.starts:
             number, why = view.choose(view.apart()), "start"
-        elif (near := view.near()) is not None:
+        elif view.best is not None and (near := view.near()) is not None:
             number = view.choose(near)
-            why = view.neighbour(number)
+            why = f"neighbour of #{view.best.number} by {view.differs_by(number)}"
         else:
             number, why = view.choose(view.free), "most promising"
         return Pick(candidate=self.pool.candidate(number), why=why)
@@ -126,7 +136,8 @@ class _View:
     def __init__(self, policy: Policy, told: Sequence[Told], taken: set[int | None]) -> None:
         self._policy, self._pool, self._told = policy, policy.pool, told
         self._taken = [number for number in taken if number is not None]
-        self._best = self._best_of(told)
+        self.best = self._best_of(told)
+        self._as_good: Array = None
         self._learn()
         self._judge()
 
@@ -166,10 +177,10 @@ class _View:
 
     def near(self) -> Array | None:
         """Candidates one lever away from the best, if one of them promises enough."""
-        if self._best is None:
+        if self.best is None:
             return None
         codes, _, _ = self._pool.arrays()
-        best = self._pool.find(self._best.candidate)
+        best = self._pool.find(self.best.candidate)
         near = self.free & ((codes != codes[best]).sum(axis=1) == 1)
         if not near.any():
             return None
@@ -195,13 +206,23 @@ class _View:
 
         return min(alike, key=order)
 
-    def neighbour(self, number: int) -> str:
-        """Of what and by which lever a candidate is the neighbour."""
-        assert self._best is not None
-        best = self._pool.find(self._best.candidate)
+    def simpler(self) -> Array | None:
+        """The best without one of its changes, where that may be as good and was not tried."""
+        if self.best is None:
+            return None
+        codes, _, _ = self._pool.arrays()
+        best = self._pool.find(self.best.candidate)
+        simpler = self._changed(codes) < self._changes(self.best)
+        near = self.free & simpler & ((codes != codes[best]).sum(axis=1) == 1)
+        near &= self._as_good > _MAY_BE
+        return near if near.any() else None
+
+    def differs_by(self, number: int) -> str:
+        """The lever by which a neighbour of the best differs from it."""
+        best = self._pool.find(self.best.candidate) if self.best else None
         assert best is not None
         (lever,) = self._pool.differing(number, best)
-        return f"neighbour of #{self._best.number} by {lever}"
+        return lever
 
     def _masked(self, among: Array) -> Array:
         return np.where(among, self._promise, -1.0)
@@ -220,9 +241,9 @@ class _View:
                 failed.append(number)
             if one.value is not None and one.value > 0:
                 times[number] = math.log(one.value)
-            elif one.ended is Ended.TOO_SLOW and self._best is not None:
+            elif one.ended is Ended.TOO_SLOW and self.best is not None:
                 foreseen = self._pool.expected(number).latency_s or 0.0
-                times[number] = math.log(max((self._best.value or 0.0) * _SLOWER, foreseen))
+                times[number] = math.log(max((self.best.value or 0.0) * _SLOWER, foreseen))
             if one.peak_bytes:
                 peaks[number] = math.log(one.peak_bytes)
             elif one.ended is Ended.TOO_LARGE and budget:
@@ -239,10 +260,11 @@ class _View:
         self.free = np.ones(len(codes), dtype=bool)
         self.free[self._taken] = False
         expected, spread = self._time.predict(codes, seconds)
-        if self._best is not None and self._best.value:
-            simpler = self._changed(codes) < self._changes(self._best)
-            mark = math.log(self._best.value) + np.where(simpler, _SIMPLER, 0.0)
+        if self.best is not None and self.best.value:
+            simpler = self._changed(codes) < self._changes(self.best)
+            mark = math.log(self.best.value) + np.where(simpler, _SIMPLER, 0.0)
             gain = _improvement(mark - expected, spread)
+            self._as_good = _below((math.log(self.best.value) + _TIE - expected) / spread)
         else:
             # Nothing fits yet: the fastest that probably will.
             fastest = expected[self.free].min() if self.free.any() else 0.0

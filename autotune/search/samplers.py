@@ -124,6 +124,7 @@ def _make_sampler(
             given=given,
             budget_bytes=budget_bytes,
             starts=min(max(round(trials * _STARTS_SHARE), _FEWEST_STARTS), _MOST_STARTS),
+            trials=trials,
             prepares=prepares,
             seed=seed,
             listed=listed,

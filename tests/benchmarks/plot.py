@@ -1,4 +1,4 @@
-"""Small multiples as one SVG: a panel a case, a line a sampler, the ratio to the best over trials."""
+"""Small multiples as one SVG: a panel a case, a line a sampler, the best ratio over trials."""
 
 from __future__ import annotations
 

@@ -2,11 +2,11 @@
 
     python tests/benchmarks/search.py [--seeds 20] [--trials 60] [--json FILE] [--plot FILE]
 
-Every search is a replay (``autotune.search.replay``): the proposals, the admission and the verdicts
-of a study, and a table in place of the device.
+Every search is a replay (``autotune.search.replay``): the proposals, the admission and the
+verdicts of a study, and a table in place of the device.
 
-- **Recorded** tables (``tests/data/spaces``): everything of a small space, measured on a processor,
-  with all the memory its candidates take and with what a third of them take.
+- **Recorded** tables (``tests/data/spaces``): everything of a small space, measured on a
+  processor, with all the memory its candidates take and with what a third of them take.
 - **Synthetic** ones (``synthetic.py``: assumed costs, random errors of a good and of a poor
   estimator; **they rank strategies and predict no card**), one a seed, with 24, 12 and 8 GB.
 
@@ -17,9 +17,9 @@ of a study, and a table in place of the device.
   within 5 %, all that it spent counts, so what is printed is the least they would have needed.
 
 A ratio is the best time so far over the best of the table. Charged seconds are what the trials
-cost until they were within 5 %. The score is Kernel Tuner's: how much of the way from random search
-to the optimum is covered, averaged over the time in which random search covers 95 % of the way from
-the median of what fits (1 is the optimum at once, 0 is as good as random).
+cost until they were within 5 %. The score is Kernel Tuner's: how much of the way from random
+search to the optimum is covered, averaged over the time in which random search covers 95 % of the
+way from the median of what fits (1 is the optimum at once, 0 is as good as random).
 """
 
 from __future__ import annotations
