@@ -90,8 +90,8 @@ def test_where_nothing_fits_the_status_is_1_and_ratios_are_null(file: Path) -> N
     [
         (("nowhere.jsonl", "--vram", "1GB"), "nowhere.jsonl"),
         (("space.jsonl", "--vram", "1"), "1"),
-        (("space.jsonl", "--vram", "9GB"), "9GB is larger than the device"),
-        (("space.jsonl", "--vram", "1GB", "--trials", "0"), "0 trials cannot be replayed"),
+        (("space.jsonl", "--vram", "9GB"), "'9GB' is larger than the device"),
+        (("space.jsonl", "--vram", "1GB", "--trials", "0"), "'0' is not a count for trials"),
         (("space.jsonl", "--vram", "1GB", "--seeds", "-1"), "seeds"),
         (("space.jsonl", "--vram", "1GB", "--sampler", "none"), "there is no sampler 'none'"),
         (("space.jsonl",), "--vram"),

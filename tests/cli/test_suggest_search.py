@@ -93,12 +93,13 @@ def test_several_budgets_have_a_recipe_each_and_one_study(tmp_path: Path) -> Non
     line = (*DEMO, "--vram", "60MB,1GB", "--trials", "4", "--sampler", "random", "--json")
     ended = run(*line, "--record", "some.jsonl", folder=place(tmp_path))
     large, small = ended.answer
-    assert set(large) == set(small) == KEYS | ({"needed"} if "needed" in small else set())
+    assert set(large) == KEYS
+    assert set(small) - {"needed"} == KEYS
     assert large["status"] == "ok", ended.err
     assert large["recipe"].endswith("recipe-1GB.json")
     assert large["study"] == small["study"]
-    assert "Search within 1 GB (954 MiB)" in ended.err
-    assert "Search within 60 MB (57.2 MiB)" in ended.err
+    assert "Search within 1 GB" in ended.err
+    assert "Search within 60 MB" in ended.err
     assert ended.err.count("baseline (baseline)") == 1
     assert "(random): " in ended.err
     recipe = read_recipe(tmp_path / large["recipe"])
