@@ -7,7 +7,7 @@ measurement.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -45,28 +45,29 @@ class View:
         self._console = console_for(sys.stderr)
         self._spinner: Spinner | None = None
         self._space: Space | None = None
-        self._limit = 0
         self._running = ""
 
     def waiting(self, what: str) -> None:
         """See Listener."""
         self._show(what)
 
-    def planned(self, request: Request, space: Space, funnel: Funnel) -> None:
+    def planned(self, requests: Sequence[Request], space: Space, funnel: Funnel) -> None:
         """See Listener."""
         self.stop_spinner()
-        self._space, self._limit = space, request.trials
+        self._space = space
+        request, most = requests[0], sum(one.trials for one in requests)
         model, work = request.model, request.model.workload
         fixed = len(space.levers) - len(space.open_levers)
         size = f"{work.width}×{work.height}" + (f"×{work.frames}" if work.frames else "")
         self._line(f"model    {model.id} ({model.pipeline}, {model.weights} weights)")
         self._line(f"device   {request.device.name} ({request.device.kind})")
-        self._line(f"budget   {format_both(request.budget_bytes)}")
+        budgets = ", ".join(format_both(one.budget_bytes) for one in requests)
+        self._line(f"budget   {budgets}")
         self._line(f"workload {size}, {work.steps} steps, batch {work.batch}, seed {work.seed}")
         about = "" if funnel.exact else "about "
         self._line(
             f"plan     {funnel.all:,} combinations → {about}{funnel.legal:,} legal → "
-            f"{about}{funnel.may_fit:,} may fit → at most {request.trials} will be measured"
+            f"{about}{funnel.may_fit:,} may fit → at most {most} will be measured"
         )
         self._line(
             f"levers   {len(space.open_levers)} are open, {fixed} more have one choice here"

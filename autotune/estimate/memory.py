@@ -157,6 +157,8 @@ def _beside(profile: Profile, plan: Plan, law: Law, tensors: int) -> int:
     """What the process takes for itself, and what packing weights leaves behind in it."""
     formats = {part.dtype for part in plan.parts.values()}
     total = law.process_bytes + sum(law.format_bytes.get(one, 0) for one in formats)
+    if any(plan.runs_compiled(name) for name in plan.parts):
+        total += law.compiler_bytes
     packages = set()
     for name, part in plan.parts.items():
         package = _packed_by(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from autotune.engine.base import Step
@@ -18,8 +19,8 @@ class Listener(Protocol):
     def waiting(self, what: str) -> None:
         """Nothing can be shown for some seconds, because of this."""
 
-    def planned(self, request: Request, space: Space, funnel: Funnel) -> None:
-        """The space is known; the first trial follows."""
+    def planned(self, requests: Sequence[Request], space: Space, funnel: Funnel) -> None:
+        """The space is known, for each budget; the first trial follows."""
 
     def chapter(self, title: str) -> None:
         """Another part begins: search, confirmation, sizing."""
@@ -43,7 +44,7 @@ class Silence:
     def waiting(self, what: str) -> None:
         """See Listener."""
 
-    def planned(self, request: Request, space: Space, funnel: Funnel) -> None:
+    def planned(self, requests: Sequence[Request], space: Space, funnel: Funnel) -> None:
         """See Listener."""
 
     def chapter(self, title: str) -> None:

@@ -96,11 +96,9 @@ def run_studies(
     )
     hunts = _hunts(requests, inspection.choices, ceilings or known_ceilings(first.device))
     admission = _admission(first)
-    listener.planned(
-        replace(first, trials=hunts[0].trials),
-        hunts[0].history.space,
-        count_funnel(hunts[0].history.space, admission),
-    )
+    space = hunts[0].history.space
+    planned = [replace(hunt.request, trials=hunt.trials) for hunt in hunts]
+    listener.planned(planned, space, count_funnel(space, admission))
     runner = Runner(
         engine=engine,
         request=first,

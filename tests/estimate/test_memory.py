@@ -7,14 +7,20 @@ from collections.abc import Mapping
 import pytest
 
 from autotune.estimate.cards import device_of, find_card
-from autotune.estimate.memory import ACTIVATIONS, KEPT, MemoryEstimate, estimate_memory
+from autotune.estimate.memory import (
+    ACTIVATIONS,
+    BESIDE,
+    KEPT,
+    MemoryEstimate,
+    estimate_memory,
+)
 from autotune.estimate.plan import plan_of
 from autotune.estimate.profile import Block, Profile, Tensors, Weights
 from autotune.estimate.trace import profile_of
 from autotune.models.catalog import find
 from autotune.models.published import planned_model
 from autotune.models.structure import Structure
-from autotune.records import Model
+from autotune.records import Device, Model
 from autotune.trial.generate import caller
 
 GB, GIB = 1e9, 1 << 30
@@ -163,3 +169,18 @@ def test_a_thousand_estimates_are_arithmetic(flux: tuple[Model, Profile]) -> Non
     }
     assert set(sys.modules) == before
     assert len(found) > 20
+
+
+def test_the_compiler_takes_memory_of_the_host_and_none_of_the_card(
+    flux: tuple[Model, Profile],
+) -> None:
+    model, profile = flux
+    host = CARD.but(kind="cpu", uuid="cpu", name="a CPU", compute_capability=None)
+
+    def beside(device: Device, choices: Mapping[str, str]) -> int:
+        phase = estimate_memory(profile, plan_of(model, device, choices)).phases[0]
+        return phase.bytes.get(BESIDE, 0)
+
+    for device, megabytes in ((host, 48), (CARD, 0)):
+        taken = beside(device, {"compile": "regional"}) - beside(device, {})
+        assert taken == megabytes * 10**6
