@@ -47,8 +47,8 @@ def test_a_large_space_is_judged_by_a_sample_that_is_the_same_each_time() -> Non
     assert found == count_funnel(space, judge)
     small = count_funnel(make_space(SMALL_SPACE), judge)
     assert found.all == 4**9 * small.all
-    assert abs(found.legal / found.all - small.legal / small.all) < 0.03
-    assert abs(found.may_fit / found.all - small.may_fit / small.all) < 0.03
+    assert abs(found.legal / found.all - small.legal / small.all) < 0.05
+    assert abs(found.may_fit / found.all - small.may_fit / small.all) < 0.05
 
 
 def test_a_budget_that_nothing_meets_leaves_none() -> None:
