@@ -162,7 +162,8 @@ def _study(
         running = _start_engine(engine, requests[0], wait, listener)
         try:
             if running.waited:
-                requests = [_look_again(one, vrams) for one in requests]
+                again = [_look_again(one, vrams) for one in requests]
+                requests = sorted(again, key=lambda one: -one.budget_bytes)
             ceilings = _ceilings(requests[0], listener)
             return run_studies(requests, running, listener, ceilings)
         finally:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from autotune.units import BudgetRequest
 
 SUMMARY = "search a recorded space instead of a device, to compare samplers in seconds"
-EXAMPLE = "autotune replay tests/data/spaces/demo.jsonl --vram 1GB --trials 20 --seeds 20"
+EXAMPLE = "autotune replay space.jsonl --vram 1GB --trials 20 --seeds 20"
 
 #: More would take hours, and say nothing that thousands do not.
 _MOST_SEEDS, _MOST_TRIALS = 10_000, 100_000

@@ -118,7 +118,11 @@ def _add_output(output: Any) -> None:
         help="write what was measured as a recorded space, for autotune replay",
     )
     output.add_argument("--force", action="store_true", help="replace files that exist")
-    output.add_argument("--json", action="store_true", help="print one JSON object and no text")
+    output.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object (a list for several budgets)",
+    )
     output.add_argument("--quiet", action="store_true", help="show no progress")
 
 

@@ -53,7 +53,8 @@ def budgets_table(results: Sequence[Result]) -> RenderableType:
     for result in results:
         budget = format_bytes(result.history.budget_bytes)
         if result.recipe is None:
-            table.add_row(budget, "–", "–", "–", "nothing fits")
+            cut = result.interrupted or result.out_of_time
+            table.add_row(budget, "–", "–", "–", "not reached" if cut else "nothing fits")
             continue
         winner = result.recipe.evidence.winner
         table.add_row(

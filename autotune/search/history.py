@@ -69,6 +69,10 @@ class History:
         self.tried.append(tried)
         self.taken_over += 1
 
+    def last_own(self) -> list[Tried]:
+        """The last trial of each candidate that was run for this budget."""
+        return list({candidate_key(one.candidate): one for one in self.own}.values())
+
     @property
     def own(self) -> list[Tried]:
         """The trials that were run for this budget."""

@@ -8,15 +8,16 @@ from collections.abc import Iterable
 
 from autotune.errors import CannotRun, NoResult
 from autotune.estimate.ceilings import Ceilings
-from autotune.records import Outcome, Status, candidate_key
+from autotune.records import Outcome, Status, Teaches, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.confirm import PAIRS, confirm
 from autotune.search.foresight import Foresight
 from autotune.search.history import History, Tried
 from autotune.search.needed import Needed, find_needed
+from autotune.search.policy import LAST
 from autotune.search.proposals import Proposal, Proposals
 from autotune.search.publish import Winner, provisional_winner, winner_of
-from autotune.search.request import SCREEN, Request
+from autotune.search.request import CONFIRM, SCREEN, Request
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
 from autotune.search.samplers import make_proposals
 from autotune.search.space import Space
@@ -46,21 +47,21 @@ class Hunt:
         self.trials = self._proposals.listed if request.exhaustive else request.trials
         self._chances: dict[str, int] = {}
         self._begun = False
+        #: Whether no finalist held in fresh processes.
+        self.hopeless = False
 
     def begin(self, earlier: Iterable[Hunt]) -> None:
         """Take over what the hunts for larger budgets tried, once."""
         if self._begun:
             return
         self._begun = True
-        # What was given up was slow beside the best of a larger budget, and may be the best here.
-        known = [
-            one
-            for hunt in earlier
-            for one in hunt.history.own
-            if one.outcome.status is not Status.TOO_SLOW
-        ]
+        known: list[Tried] = []
+        for hunt in earlier:
+            known += filter(_tells_others, hunt.history.last_own())
+            self.history.disproved.update(hunt.history.disproved)
         if known:
-            self._proposals = self._propose(self.request.trials + len(known))
+            # The last fifth of the trials is one of this hunt's own.
+            self._proposals = self._propose(self.request.trials + round(len(known) / (1 - LAST)))
         for tried in known:
             self.history.take_over(tried)
             self._proposals.known(tried.candidate, self._judged(tried), tried.number)
@@ -87,15 +88,17 @@ class Hunt:
     def best_so_far(self) -> Winner | None:
         """The winner, or what was measured best in the search."""
         best = self.history.finalist()
-        if self.winner is None and best is not None:
+        if self.winner is None and best is not None and not self.hopeless:
             return provisional_winner(best, self.history)
         return self.winner
 
     def note_refused(self) -> None:
         """Note in the history what got no trial although it looked better."""
         best = self.history.finalist()
+        tried = {candidate_key(one.candidate) for one in self.history.tried}
         for candidate, reason in self.foresight.refused(best.candidate if best else None):
-            self.history.refuse(candidate, reason)
+            if candidate_key(candidate) not in tried:
+                self.history.refuse(candidate, reason)
 
     def _propose(self, trials: int) -> Proposals:
         request = self.request
@@ -178,7 +181,13 @@ class Hunt:
         if runner.stop_at is None:
             return False
         best = next(iter(self.history.feasible()), None)
-        reserve = 2 * PAIRS * best.outcome.seconds if best else 0.0
+        if best is None:
+            return time.monotonic() >= runner.stop_at
+        calls = CONFIRM.warmups + CONFIRM.samples
+        # A screen may have left steps out, which a confirmation runs.
+        one_s = best.outcome.seconds + calls * best.outcome.left_out_s
+        baseline = self.history.baseline
+        reserve = PAIRS * (one_s + (baseline.outcome.seconds if baseline else one_s))
         return time.monotonic() + reserve >= runner.stop_at
 
     def _decide(self, runner: Runner, known: dict[str, Winner]) -> Winner | None:
@@ -210,3 +219,12 @@ class Hunt:
             f"{len(history.disproved)}",
             hint="leave more room: give a larger --vram",
         )
+
+
+def _tells_others(tried: Tried) -> bool:
+    """Whether a trial says something about its candidate that holds for smaller budgets too.
+
+    What was given up was slow beside the best of a larger budget, and may be the best of another.
+    """
+    status = tried.outcome.status
+    return status.teaches in (None, Teaches.CANDIDATE) and status is not Status.TOO_SLOW

@@ -41,7 +41,7 @@ _TIE = 0.03
 _SIMPLER = 0.01
 #: The share of the trials that try, at the end, whether the best can be simpler, and how likely
 #: that has to be.
-_LAST, _MAY_BE = 0.2, 0.1
+LAST, _MAY_BE = 0.2, 0.1
 #: How often the neighbourhood of the most promising is looked at before it is tried.
 _STEPS = 8
 
@@ -116,7 +116,7 @@ class Policy:
         view.look_around()
         if not view.free.any():
             return None
-        last = self.trials is not None and len(taken) >= self.trials * (1 - _LAST)
+        last = self.trials is not None and len(taken) >= self.trials * (1 - LAST)
         if last and (simpler := view.simpler()) is not None:
             number = view.choose(simpler)
             why = f"#{view.best.number} without {view.differs_by(number)}" if view.best else ""
@@ -143,7 +143,13 @@ class _View:
 
     def _best_of(self, told: Sequence[Told]) -> Told | None:
         """The fastest that fits; of those that are as good as that, the simplest."""
-        fits = [one for one in told if one.ended is Ended.FITS and one.value is not None]
+        fits = [
+            one
+            for one in told
+            if one.ended is Ended.FITS
+            and one.value is not None
+            and self._pool.find(one.candidate) is not None
+        ]
         mark = min((one.value or 0.0 for one in fits), default=0.0) * (1 + _TIE)
         tied = [one for one in fits if (one.value or 0.0) <= mark]
         return min(tied, key=lambda one: (self._changes(one), one.value), default=None)
@@ -214,7 +220,7 @@ class _View:
         best = self._pool.find(self.best.candidate)
         simpler = self._changed(codes) < self._changes(self.best)
         near = self.free & simpler & ((codes != codes[best]).sum(axis=1) == 1)
-        near &= self._as_good > _MAY_BE
+        near &= self._as_good * self._fits() * self._failures.sound(codes) > _MAY_BE
         return near if near.any() else None
 
     def differs_by(self, number: int) -> str:

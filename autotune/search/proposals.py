@@ -103,7 +103,7 @@ class Proposals:
 
     def known(self, candidate: Candidate, judged: Judged, number: int) -> None:
         """Learn how a candidate ended that was tried elsewhere, before anything is asked."""
-        if candidate == self._space.baseline:
+        if self._queue and self._queue[0][0] == candidate:
             self._queue.popleft()
         self._queue.appendleft((candidate, "known"))
         self.tell(self._ask(), judged, number)

@@ -129,6 +129,8 @@ def read_recorded(path: Path) -> RecordedSpace:
             ) from None
     if header is None or not rows:
         raise BadInput(f"{path} holds no recorded candidates")
+    if all(row.choices != header.baseline for row in rows):
+        raise BadInput(f"{path} has no line for its baseline", hint="record it again")
     try:
         return make_space(header, rows)
     except ValueError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from autotune.engine.base import Engine
-from autotune.errors import CannotRun
+from autotune.errors import CannotRun, NoResult
 from autotune.estimate.ceilings import Ceilings, known_ceilings
 from autotune.estimate.profile import PROFILE, Profile, bare_profile, read_profile
 from autotune.recipe.schema import Recipe
@@ -87,7 +87,7 @@ def run_studies(
     Raises:
         BadInput: Before the first trial, if the rules leave nothing to try.
         CannotRun: If the baseline shows that nothing can run here, or the environment gives out.
-        NoResult: If no finalist held in fresh processes.
+        NoResult: If no finalist of a single budget held in fresh processes.
     """
     start = time.monotonic()
     first = requests[0]
@@ -112,6 +112,9 @@ def run_studies(
         _run(hunts, runner)
     except KeyboardInterrupt as interrupt:
         stopped_by = interrupt
+    except NoResult:
+        _record(hunts, listener)
+        raise
     except CannotRun as error:
         broke = error  # raised again once the best so far is safe
     finally:
@@ -145,11 +148,15 @@ def _hunts(
 
 
 def _run(hunts: Sequence[Hunt], runner: Runner) -> None:
-    """Hunt within one budget after the other."""
+    """Hunt within one budget after the other, each in its share of the time there is."""
     confirmed: dict[str, Winner] = {}
+    start, end = time.monotonic(), runner.stop_at
+    trials = [hunt.trials for hunt in hunts]
     for number, hunt in enumerate(hunts):
         larger = hunts[:number]
         hunt.begin(larger)
+        if end is not None:
+            runner.stop_at = start + (end - start) * sum(trials[: number + 1]) / sum(trials)
         if runner.time_is_up:
             continue
         budget = format_both(hunt.request.budget_bytes)
@@ -159,7 +166,13 @@ def _run(hunts: Sequence[Hunt], runner: Runner) -> None:
             hunt.needed = known
             runner.listener.said("nothing fits a larger budget, so nothing fits this one")
             continue
-        hunt.run(runner, confirmed=confirmed)
+        try:
+            hunt.run(runner, confirmed=confirmed)
+        except NoResult as error:
+            hunt.hopeless = True
+            if len(hunts) == 1:
+                raise
+            runner.listener.said(error.message)  # the other budgets have their recipes
         if hunt.winner is not None and hunt.winner.confirmed:
             confirmed[candidate_key(hunt.winner.measured.choices)] = hunt.winner
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from autotune.search.listener import Silence
 from autotune.search.study import Result, run_studies
 from tests.search.factory import BASELINE, LEVERS, make_choices, make_request
 from tests.search.studies import study
-from tests.search.table_engine import TableEngine, World
+from tests.search.table_engine import TableEngine, World, failed
 
 #: The faster the larger: 144 MB at the most, 63 at the least.
 WORLD = World(
@@ -154,3 +155,50 @@ def test_budgets_are_asked_for_in_any_order_and_never_twice(tmp_path: Path) -> N
     }
     with pytest.raises(BadInput, match="1000MB is there twice"):
         make_requests("demo", asked, ("1GB", "1000MB"))
+
+
+def test_each_budget_has_its_share_of_the_time(tmp_path: Path) -> None:
+    def slow(spec: TrialSpec) -> Outcome:
+        return WORLD(spec).but(seconds=0.01)
+
+    request = make_request(tmp_path, trials=1000, time_s=3.0)
+    requests = [
+        replace(
+            request,
+            budget_bytes=budget,
+            budget_asked=f"{budget // 10**6}MB",
+            recipe_path=tmp_path / f"{budget}.json",
+        )
+        for budget in (150_000_000, 80_000_000)
+    ]
+    engine = TableEngine(choices=make_choices(), answer=slow, takes_s=0.1)
+    start = time.monotonic()
+    results = run_studies(requests, engine, Silence())
+    assert time.monotonic() - start < 5
+    # The smaller one has a quarter of it, for trials of its own.
+    assert len(results[1].history.own) >= 1
+    assert [one.recipe is not None for one in results] == [True, True]
+
+
+def test_a_retried_baseline_and_a_disproved_finalist_are_taken_over_as_they_ended(
+    tmp_path: Path,
+) -> None:
+    baselines = 0
+
+    def answer(spec: TrialSpec) -> Outcome:
+        nonlocal baselines
+        if spec.purpose == "baseline":
+            baselines += 1
+            if baselines == 1:
+                return failed(spec.trial, Status.KILLED)
+        if spec.purpose == "confirm" and spec.choices["dtype"] == "fp32":
+            return failed(spec.trial, Status.OUT_OF_VRAM)
+        return WORLD(spec)
+
+    results, engine = answer_each(tmp_path, answer, trials=27)
+    assert baselines == 2
+    for result in results:
+        assert result.recipe is None or result.recipe.choices["dtype"] != "fp32"
+    confirmed = [spec.choices for spec in engine.specs if spec.purpose == "confirm"]
+    tried = [candidate_key(one) for one in confirmed if one["dtype"] == "fp32"]
+    assert len(set(tried)) == len(tried)
