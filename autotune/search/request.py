@@ -15,6 +15,15 @@ SCREEN = Effort(name="screen", warmups=2, samples=3)
 CONFIRM = Effort(name="confirm", warmups=2, samples=2)
 SIZE = Effort(name="size", warmups=1, samples=1)
 
+#: The samplers that are offered, with what each does.
+NAMES: Mapping[str, str] = {
+    "shortlist": "from what is foreseen, then one lever at a time around the best",
+    "tpe": "Optuna's, multivariate, which knows no predictions",
+    "gp": "Optuna's Gaussian process, which needs scipy",
+    "random": "by lot",
+    "grid": "every candidate, in an order by lot",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
@@ -14,17 +14,10 @@ from autotune.errors import BadInput, one_line, shorten
 from autotune.records import Candidate
 from autotune.search.pool import Expected, Foresee, Settings
 from autotune.search.proposals import LISTABLE, Proposals
+from autotune.search.request import NAMES
 from autotune.search.sampler import LISTED, ShortlistSampler
 from autotune.search.space import Space, every
 
-#: What is offered, with what it does.
-NAMES: Mapping[str, str] = {
-    "shortlist": "from what is foreseen, then one lever at a time around the best",
-    "tpe": "Optuna's, multivariate, which knows no predictions",
-    "gp": "Optuna's Gaussian process, which needs scipy",
-    "random": "by lot",
-    "grid": "every candidate, in an order by lot",
-}
 #: How much of a study's trials are starts, and how many they are at the least and at the most: ten
 #: were best for an estimator that is a third off, three for one that is a tenth off.
 _STARTS_SHARE, _FEWEST_STARTS, _MOST_STARTS = 0.4, 3, 10

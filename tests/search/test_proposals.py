@@ -14,7 +14,8 @@ from autotune.records import Candidate, candidate_key
 from autotune.search.needed import best_of_each
 from autotune.search.pool import Expected, Settings
 from autotune.search.proposals import Proposal, Proposals
-from autotune.search.samplers import NAMES, check_sampler, make_proposals
+from autotune.search.request import NAMES
+from autotune.search.samplers import check_sampler, make_proposals
 from autotune.search.space import Space, every, one_change_each
 from autotune.search.verdict import Judged
 from tests.search.factory import BASELINE, make_space
