@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from autotune.records import Candidate, Outcome, Status, Teaches, candidate_key
@@ -71,7 +71,7 @@ class History:
 
     def last_own(self) -> list[Tried]:
         """The last trial of each candidate that was run for this budget."""
-        return list({candidate_key(one.candidate): one for one in self.own}.values())
+        return _last_of_each(self.own)
 
     @property
     def own(self) -> list[Tried]:
@@ -88,7 +88,7 @@ class History:
 
     def last_tried(self) -> list[Tried]:
         """The last trial of each candidate: an earlier one was repeated because it failed."""
-        return list({candidate_key(one.candidate): one for one in self.tried}.values())
+        return _last_of_each(self.tried)
 
     @property
     def baseline(self) -> Tried | None:
@@ -140,6 +140,10 @@ class History:
 
     def _disproved(self, tried: Tried) -> bool:
         return candidate_key(tried.candidate) in self.disproved
+
+
+def _last_of_each(trials: Iterable[Tried]) -> list[Tried]:
+    return list({candidate_key(one.candidate): one for one in trials}.values())
 
 
 def status_against(tried: Tried, budget_bytes: int) -> Status:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from autotune.errors import CannotRun, NoResult
 from autotune.estimate.ceilings import Ceilings
-from autotune.records import Outcome, Status, Teaches, candidate_key
+from autotune.records import Outcome, Status, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.confirm import PAIRS, confirm
 from autotune.search.foresight import Foresight
@@ -41,7 +41,7 @@ class Hunt:
         self.winner: Winner | None = None
         self.needed: Needed | None = None
         self.request = request
-        self._admission = admission
+        self.admission = admission
         self._proposals = self._propose(request.trials)
         #: How many candidates it tries at the most.
         self.trials = self._proposals.listed if request.exhaustive else request.trials
@@ -83,7 +83,7 @@ class Hunt:
             self.winner = self._decide(runner, confirmed)
         elif not runner.time_is_up:
             runner.listener.chapter("Nothing fits: measuring what would")
-            self.needed = find_needed(runner, self.history, self._admission)
+            self.needed = find_needed(runner, self.history, self.admission)
 
     def best_so_far(self) -> Winner | None:
         """The winner, or what was measured best in the search."""
@@ -226,5 +226,5 @@ def _tells_others(tried: Tried) -> bool:
 
     What was given up was slow beside the best of a larger budget, and may be the best of another.
     """
-    status = tried.outcome.status
-    return status.teaches in (None, Teaches.CANDIDATE) and status is not Status.TOO_SLOW
+    too_slow = tried.outcome.status is Status.TOO_SLOW
+    return not (too_slow or environment_failed(tried.outcome))

@@ -152,11 +152,11 @@ class _View:
         ]
         mark = min((one.value or 0.0 for one in fits), default=0.0) * (1 + _TIE)
         tied = [one for one in fits if (one.value or 0.0) <= mark]
-        return min(tied, key=lambda one: (self._changes(one), one.value), default=None)
+        return min(tied, key=lambda one: (self._changes(one.candidate), one.value), default=None)
 
-    def _changes(self, one: Told) -> int:
+    def _changes(self, candidate: Settings) -> int:
         base = self._policy.base
-        return sum(base.get(lever) != id for lever, id in one.candidate.items())
+        return sum(base.get(lever) != id for lever, id in candidate.items())
 
     def look_around(self) -> None:
         """Grow the pool around the best and around what promises most, as long as that helps."""
@@ -202,13 +202,10 @@ class _View:
             alike = [int(one) for one in np.flatnonzero(promise >= top * _ALIKE)]
         ready = {name for one in self._told for name in self._policy.prepares(one.candidate)}
 
-        base = self._policy.base
-
         def order(number: int) -> tuple[int, int, float]:
             candidate = self._pool.candidate(number)
             needs = set(self._policy.prepares(candidate))
-            changes = sum(base.get(lever) != id for lever, id in candidate.items())
-            return len(needs - ready), changes, -float(promise[number])
+            return len(needs - ready), self._changes(candidate), -float(promise[number])
 
         return min(alike, key=order)
 
@@ -218,7 +215,7 @@ class _View:
             return None
         codes, _, _ = self._pool.arrays()
         best = self._pool.find(self.best.candidate)
-        simpler = self._changed(codes) < self._changes(self.best)
+        simpler = self._changed(codes) < self._changes(self.best.candidate)
         near = self.free & simpler & ((codes != codes[best]).sum(axis=1) == 1)
         near &= self._as_good * self._fits() * self._failures.sound(codes) > _MAY_BE
         return near if near.any() else None
@@ -267,7 +264,7 @@ class _View:
         self.free[self._taken] = False
         expected, spread = self._time.predict(codes, seconds)
         if self.best is not None and self.best.value:
-            simpler = self._changed(codes) < self._changes(self.best)
+            simpler = self._changed(codes) < self._changes(self.best.candidate)
             mark = math.log(self.best.value) + np.where(simpler, _SIMPLER, 0.0)
             gain = _improvement(mark - expected, spread)
             self._as_good = _below((math.log(self.best.value) + _TIE - expected) / spread)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autotune.records import Status, Teaches, candidate_key
+from autotune.records import Status, candidate_key
 from autotune.search.foresight import Foresight
 from autotune.search.history import Tried
 from autotune.search.hunt import Hunt
 from autotune.search.recorded import Header, Predicted, RecordedSpace, Row, make_space
+from autotune.search.runner import environment_failed
 
 
 def record(hunts: Sequence[Hunt]) -> RecordedSpace | None:
@@ -23,7 +24,7 @@ def record(hunts: Sequence[Hunt]) -> RecordedSpace | None:
         candidate_key(one.candidate): one
         for hunt in hunts
         for one in hunt.history.own
-        if _is_its_own(one)
+        if not environment_failed(one.outcome)
     }
     if not found:
         return None
@@ -47,10 +48,6 @@ def record(hunts: Sequence[Hunt]) -> RecordedSpace | None:
         baseline=space.baseline,
     )
     return make_space(header, (_row(one, foresight) for one in found.values()))
-
-
-def _is_its_own(tried: Tried) -> bool:
-    return tried.outcome.status.teaches in (None, Teaches.CANDIDATE)
 
 
 def _row(tried: Tried, foresight: Foresight) -> Row:

@@ -189,12 +189,6 @@ class Shortlist:
         return (one for one in map(self.foresee, candidates) if one is not None)
 
 
-def _differs(one: Foreseen, other: Foreseen) -> bool:
-    slower = abs(one.latency.image_s / other.latency.image_s - 1) if other.latency.image_s else 1.0
-    larger = abs(one.memory.peak_bytes / other.memory.peak_bytes - 1)
-    return max(slower, larger) > _ALIKE
-
-
 def _takes_less(one: Foreseen, other: Foreseen) -> bool:
     return (
         one.memory.peak_bytes <= other.memory.peak_bytes * _LEANER

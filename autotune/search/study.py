@@ -95,8 +95,7 @@ def run_studies(
         InspectSpec(model=first.model, device=first.device), first.folder / "inspect"
     )
     hunts = _hunts(requests, inspection.choices, ceilings or known_ceilings(first.device))
-    admission = _admission(first)
-    space = hunts[0].history.space
+    admission, space = hunts[0].admission, hunts[0].history.space
     planned = [replace(hunt.request, trials=hunt.trials) for hunt in hunts]
     listener.planned(planned, space, count_funnel(space, admission))
     runner = Runner(
