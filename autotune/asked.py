@@ -93,9 +93,11 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     _check_numbers(trials, time_s, asked.seed)
     _check_search(asked)
     outs = [_out(asked, vram, len(vrams)) for vram in vrams]
-    for path in (*outs, asked.record):
+    record = None if asked.record is None else Path(asked.record)
+    for path in (*outs, record):
         if path is not None:
-            check_writable(Path(path), overwrite=asked.force)
+            check_writable(path, overwrite=asked.force)
+    _check_apart(outs, record)
     looked = look_at(asked.checkpoints)
     machine = probe_machine()
     chosen = select_device(machine, asked.device)
@@ -129,7 +131,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
             overwrite=asked.force,
             sampler=asked.sampler,
             exhaustive=asked.exhaustive,
-            record=None if asked.record is None else Path(asked.record),
+            record=record,
         )
         for vram, budget, out in zip(vrams, budgets, outs, strict=True)
     ]
@@ -212,6 +214,12 @@ def _check_budgets(vrams: Sequence[str | None], budgets: Sequence[int]) -> None:
             raise BadInput(f"{vrams[number]} is there twice", hint="--vram 8GB,12GB,24GB")
 
 
+def _check_apart(outs: Sequence[Path | None], record: Path | None) -> None:
+    """Refuse to write a recorded space over a recipe."""
+    if record is not None and record.resolve() in {out.resolve() for out in outs if out}:
+        raise BadInput("--record and --out name the same file", hint="give two")
+
+
 def _out(asked: Asked, vram: str | None, count: int) -> Path | None:
     """Where the recipe of a budget goes: of several, the budget stands in its name."""
     if asked.out is None or count == 1:
@@ -233,8 +241,11 @@ def _check_search(asked: Asked) -> None:
 
     if asked.exhaustive and asked.trials is not None:
         raise BadInput("--exhaustive tries everything, --trials does not", hint="leave one out")
-    if asked.record is not None and asked.out is not None and asked.record == asked.out:
-        raise BadInput("--record and --out name the same file", hint="give two")
+    if asked.exhaustive and asked.sampler != "shortlist":
+        raise BadInput(
+            "--exhaustive tries everything in its own order, and asks no --sampler",
+            hint="leave one out; --sampler grid tries everything in an order by lot",
+        )
     if asked.sampler not in NAMES or asked.sampler == "gp":
         from autotune.search.samplers import check_sampler  # with Optuna
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autotune.errors import BadInput, ExitCode
+from autotune.errors import BadInput, ExitCode, shorten
 
 if TYPE_CHECKING:
     from autotune.search.recorded import RecordedSpace
@@ -81,13 +81,23 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _budget(wanted: BudgetRequest, table: RecordedSpace) -> int:
-    device = table.header.device
-    total = device.get("total_bytes") if isinstance(device, dict) else None
+    from autotune.units import format_both
+
+    device = table.header.device if isinstance(table.header.device, dict) else {}
+    total, within = device.get("total_bytes"), device.get("budget_bytes")
     if isinstance(total, int) and total > 0:
-        return wanted.resolve(total, total)
-    if wanted.kind == "size":
-        return wanted.amount
-    raise BadInput(
-        f"{wanted.text} says nothing: the table does not say how large its device is",
-        hint="--vram 12GB",
-    )
+        budget = wanted.resolve(total, total)
+    elif wanted.kind == "size":
+        budget = wanted.amount
+    else:
+        raise BadInput(
+            f"{wanted.text} says nothing: the table does not say how large its device is",
+            hint="--vram 12GB",
+        )
+    if isinstance(within, int) and budget > within:
+        raise BadInput(
+            f"{shorten(wanted.text)} is more than the {format_both(within)} "
+            "the table was recorded within: what needs more is not in it",
+            hint="give less, or record it again with a larger --vram",
+        )
+    return budget

@@ -64,7 +64,11 @@ def _beside_rival(tried: Tried, history: History, steps: int) -> BesideRival:
     ratio, rival_steps = None, None
     latency_s = tried.latency_s or 0.0  # never zero: what fits was timed
     if rival is not None and rival.latency_s is not None:
-        pace = pace_of(rival.latency_s, rival.outcome.phases_s, steps)
+        # Phases are of the steps that ran, the time is of all.
+        phases = dict(rival.outcome.phases_s)
+        if rival.steps and "denoise" in phases:
+            phases["denoise"] *= steps / rival.steps
+        pace = pace_of(rival.latency_s, phases, steps)
         if pace is not None:
             ratio, rival_steps = rival.latency_s / latency_s, pace.steps_within(latency_s)
     return BesideRival(

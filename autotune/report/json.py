@@ -35,9 +35,9 @@ def to_json(result: Result) -> dict[str, Any]:
         caches = caches_json(result.history, recipe.workload.steps)
         if caches:
             answer["caches"] = caches
-    pairs = result.history.failing_pairs()
-    if pairs:
-        answer["failing_pairs"] = [dict(pair) for pair in pairs]
+    never_worked = result.history.failing_choices()
+    if never_worked:
+        answer["never_worked"] = [dict(choices) for choices in never_worked]
     if needed is not None:
         answer["needed"] = {
             "budget_bytes": needed.budget_bytes,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from autotune.recipe.schema import Recipe
-from autotune.report.words import calling_phrase, change_phrase, console_for
+from autotune.report.words import calling_phrase, change_phrase, console_for, reckoned_phrase
 from autotune.stats.compare import Verdict
 from autotune.units import format_both, format_bytes, format_duration, format_ratio
 
@@ -51,9 +51,11 @@ def explanation(recipe: Recipe, name: str) -> Iterator[str]:
 def _evidence(recipe: Recipe) -> Iterator[str]:
     winner, comparison = recipe.evidence.winner, recipe.evidence.comparison
     samples = sum(len(one) for one in winner.processes_s)
+    steps = recipe.evidence.effort.steps
+    reckoned = f", {reckoned_phrase(steps, recipe.workload.steps)}" if steps else ""
     yield (
         f"time:     {format_duration(winner.latency_s)} an image, median of "
-        f"{samples} generations in {len(winner.processes_s)} processes"
+        f"{samples} generations in {len(winner.processes_s)} processes{reckoned}"
     )
     phases = ", ".join(
         f"{phase} {format_bytes(peak)}" for phase, peak in winner.phases_bytes.items()

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from autotune.report.caches import compare_caches
-from autotune.report.words import calling_phrase, change_phrase, console_for, outcome_phrase
+from autotune.report.words import (
+    calling_phrase,
+    change_phrase,
+    console_for,
+    outcome_phrase,
+    reckoned_phrase,
+)
 from autotune.stats.compare import Verdict
 from autotune.units import format_both, format_bytes, format_duration, format_ratio
 
@@ -108,8 +114,8 @@ def advice(result: Result) -> Iterator[str]:
         yield from _advice_on(result.recipe)
         for one in compare_caches(result.history, result.recipe.workload.steps):
             yield f"        {one.sentence}"
-        for pair in result.history.failing_pairs():
-            yield f"        {' with '.join(f'{a}={b}' for a, b in pair.items())} never worked here"
+        for sentence in _never_worked(result.history):
+            yield f"        {sentence}"
         yield ""
         yield f"recipe:  {result.recipe_path}"
         yield f"in code: pipe = autotune.build({str(result.recipe_path)!r})"
@@ -130,7 +136,9 @@ def _advice_on(recipe: Recipe) -> Iterator[str]:
     if calling is not None:
         yield f"        {calling}"
     if recipe.status == "provisional":
-        yield "        provisional: measured once, there was no time to confirm it"
+        steps, of = recipe.evidence.effort.steps, recipe.workload.steps
+        reckoned = f" and {reckoned_phrase(steps, of)}" if steps else ""
+        yield f"        provisional: measured once{reckoned}, there was no time to confirm it"
     elif comparison.verdict is Verdict.IS_BASELINE:
         yield "        this is the baseline: nothing was proven faster"
     elif comparison.ratio is not None:
@@ -150,6 +158,12 @@ def _advice_on(recipe: Recipe) -> Iterator[str]:
         yield "        the budget was emulated: this device has more memory than was allowed"
 
 
+def _never_worked(history: History) -> Iterator[str]:
+    for choices in history.failing_choices():
+        named = " with ".join(f"{lever}={id}" for lever, id in choices.items())
+        yield f"{named} never worked here"
+
+
 def _nothing_fits(result: Result) -> Iterator[str]:
     budget = format_bytes(result.history.budget_bytes)
     if result.interrupted:
@@ -166,6 +180,8 @@ def _nothing_fits(result: Result) -> Iterator[str]:
         yield "no candidate could be measured, not even without a budget:"
         for status in sorted({one.outcome.status.sentence for one in result.history.tried}):
             yield f"  {status}"
+        for sentence in _never_worked(result.history):
+            yield f"  {sentence}"
         yield ""
         yield "hint: autotune levers --model MODEL shows what could still be set; autotune doctor"
         return

@@ -59,5 +59,10 @@ def outcome_phrase(tried: Tried, budget_bytes: int) -> str:
 
     status = status_against(tried, budget_bytes)
     if status is Status.MEASURED:
-        return "fits"
+        return "fits" + (f", time {reckoned_phrase(tried.steps)}" if tried.steps else "")
     return status.sentence
+
+
+def reckoned_phrase(steps: int, of: int | None = None) -> str:
+    """Where a time is from that was not measured whole."""
+    return f"reckoned from {steps} steps" if of is None else f"reckoned from {steps} of {of} steps"

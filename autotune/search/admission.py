@@ -49,10 +49,6 @@ class Admission:
         """What the candidate is foreseen to take."""
         return estimate_memory(self.profile, plan_of(self.model, self.device, candidate))
 
-    def refusal(self, candidate: Candidate) -> str | None:
-        """Why the candidate gets no trial, or ``None`` if it is admitted."""
-        return self.rule(candidate) or self.too_large(candidate)
-
     def too_large(self, candidate: Candidate) -> str | None:
         """Why a candidate surely does not fit, with the numbers, or ``None`` if it may."""
         found = self.memory(candidate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,13 +49,14 @@ class Failures:
         return chance
 
 
-def failing_pairs(
+def failing_choices(
     failed: Sequence[Candidate], sound: Sequence[Candidate], baseline: Candidate
 ) -> list[Candidate]:
-    """Pairs of choices, none of them the baseline's, that failed twice and never worked.
+    """Choices and pairs of them, none the baseline's, that failed twice and never worked.
 
-    What a pair has in common with every failure only because another pair has is left out: of
-    several, those that most failures share.
+    A choice whose failures have no other in common stands alone. What a pair has in common with
+    every failure only because another pair has is left out: of several, those that most failures
+    share.
     """
     levers = list(baseline)
     ids = {lever: sorted({one[lever] for one in (*failed, *sound)}) for lever in levers}
@@ -64,13 +65,43 @@ def failing_pairs(
         rows = [[ids[lever].index(one[lever]) for lever in levers] for one in candidates]
         return np.array(rows, dtype=int).reshape(len(candidates), len(levers))
 
-    found = []
+    pairs = []
     for a, first, b, second in Failures(list(codes(failed)), codes(sound)).excluded:
         pair = {levers[a]: ids[levers[a]][first], levers[b]: ids[levers[b]][second]}
         if all(baseline[lever] != id for lever, id in pair.items()):
-            found.append(pair)
-    shares = [sum(pair.items() <= one.items() for one in failed) for pair in found]
-    return [pair for pair, share in zip(found, shares, strict=True) if share == max(shares)]
+            pairs.append(pair)
+    alone = list(_failing_alone(failed, sound, baseline, pairs))
+    left = [pair for pair in pairs if not any(one.items() <= pair.items() for one in alone)]
+    shares = [_count(pair, failed) for pair in left]
+    return [
+        *alone,
+        *(one for one, share in zip(left, shares, strict=True) if share == max(shares)),
+    ]
+
+
+def _failing_alone(
+    failed: Sequence[Candidate],
+    sound: Sequence[Candidate],
+    baseline: Candidate,
+    pairs: Sequence[Candidate],
+) -> Iterator[Candidate]:
+    """Choices that failed twice, never worked, and share their failures with no other choice."""
+    for lever, plain in baseline.items():
+        for id in dict.fromkeys(one[lever] for one in failed):
+            choice = {lever: id}
+            times = _count(choice, failed)
+            shared = (_count(pair, failed) for pair in pairs if choice.items() <= pair.items())
+            if (
+                id != plain
+                and times >= _ENOUGH
+                and not _count(choice, sound)
+                and times not in shared
+            ):
+                yield choice
+
+
+def _count(choices: Candidate, candidates: Sequence[Candidate]) -> int:
+    return sum(choices.items() <= one.items() for one in candidates)
 
 
 def _pairs(code: Array) -> Iterable[Pair]:

@@ -7,12 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from autotune.records import Candidate, Outcome, Status, Teaches, candidate_key
-from autotune.search.failures import failing_pairs
+from autotune.search.failures import failing_choices
 from autotune.search.space import Space
-from autotune.search.verdict import judge
-
-#: Within this share of the best time a candidate with fewer levers on is preferred (rule M15).
-TIE_SHARE = 0.03
+from autotune.search.verdict import TIE_SHARE, judge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +113,8 @@ class History:
         near = [one for one in left if one.latency_s is not None and one.latency_s <= limit]
         return min(near, key=lambda one: (len(self.space.changes(one.candidate)), one.latency_s))
 
-    def failing_pairs(self) -> list[Candidate]:
-        """Pairs of choices that do not get on here: a rule that could be written."""
+    def failing_choices(self) -> list[Candidate]:
+        """Choices that never worked here, or not together: a rule that could be written."""
         judged = [
             (one.candidate, judge(one.outcome.status, one.latency_s, one.peak_bytes, 1))
             for one in self.last_tried()
@@ -125,7 +122,7 @@ class History:
         ]
         failed = [candidate for candidate, how in judged if how.failed]
         sound = [candidate for candidate, how in judged if how.latency_s is not None]
-        return failing_pairs(failed, sound, self.space.baseline) if failed and sound else []
+        return failing_choices(failed, sound, self.space.baseline) if failed and sound else []
 
     def frontier(self) -> Iterator[Tried]:
         """For each amount of memory the fastest candidate: from the leanest to the fastest."""

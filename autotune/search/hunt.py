@@ -49,6 +49,8 @@ class Hunt:
         self._begun = False
         #: Whether no finalist held in fresh processes.
         self.hopeless = False
+        #: Whether its time ran out before its end.
+        self.cut_short = False
 
     def begin(self, earlier: Iterable[Hunt]) -> None:
         """Take over what the hunts for larger budgets tried, once."""

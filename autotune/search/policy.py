@@ -18,6 +18,7 @@ import numpy as np
 from autotune.search.belief import Belief, learn
 from autotune.search.failures import Failures
 from autotune.search.pool import Array, Pool, Settings, Value
+from autotune.search.verdict import GIVE_UP_SHARE, TIE_SHARE
 
 #: Levers by which two starts differ at least.
 _APART = 2
@@ -32,10 +33,6 @@ _OVER = math.log(1.03)
 _TIMES_ARE_OFF, _PEAKS_ARE_OFF = 1.5, 0.5
 #: Peaks of two processes differ by a few per cent.
 _PEAK_NOISE = 0.02
-#: What was given up takes so many times as long as the best, at the least.
-_SLOWER = 2.5
-#: Of two that differ by less, the one with fewer changes is better (rule M15).
-_TIE = 0.03
 #: What it is worth to the search that a candidate has fewer changes than the best. A whole tie
 #: would cost trials that find more (20 synthetic spaces: near after 20 in 80 and not 95 %).
 _SIMPLER = 0.01
@@ -150,7 +147,7 @@ class _View:
             and one.value is not None
             and self._pool.find(one.candidate) is not None
         ]
-        mark = min((one.value or 0.0 for one in fits), default=0.0) * (1 + _TIE)
+        mark = min((one.value or 0.0 for one in fits), default=0.0) * (1 + TIE_SHARE)
         tied = [one for one in fits if (one.value or 0.0) <= mark]
         return min(tied, key=lambda one: (self._changes(one.candidate), one.value), default=None)
 
@@ -246,7 +243,7 @@ class _View:
                 times[number] = math.log(one.value)
             elif one.ended is Ended.TOO_SLOW and self.best is not None:
                 foreseen = self._pool.expected(number).latency_s or 0.0
-                times[number] = math.log(max((self.best.value or 0.0) * _SLOWER, foreseen))
+                times[number] = math.log(max((self.best.value or 0.0) * GIVE_UP_SHARE, foreseen))
             if one.peak_bytes:
                 peaks[number] = math.log(one.peak_bytes)
             elif one.ended is Ended.TOO_LARGE and budget:
@@ -267,7 +264,7 @@ class _View:
             simpler = self._changed(codes) < self._changes(self.best.candidate)
             mark = math.log(self.best.value) + np.where(simpler, _SIMPLER, 0.0)
             gain = _improvement(mark - expected, spread)
-            self._as_good = _below((math.log(self.best.value) + _TIE - expected) / spread)
+            self._as_good = _below((math.log(self.best.value) + TIE_SHARE - expected) / spread)
         else:
             # Nothing fits yet: the fastest that probably will.
             fastest = expected[self.free].min() if self.free.any() else 0.0

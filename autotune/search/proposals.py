@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -49,6 +49,8 @@ class Proposals:
         label: The reason that is given where the sampler gives none.
         listed: Candidates to propose in this order, and no others: the sampler is not asked.
         admitted: Whether a candidate may stand. What may not costs no trial.
+        all_: Every candidate there is, where they are known: of a space that is not recorded
+            whole, or too large to be listed.
         seed: Of what is drawn where the sampler only repeats itself.
     """
 
@@ -60,12 +62,15 @@ class Proposals:
         label: str,
         listed: Iterable[Candidate] | None = None,
         admitted: Callable[[Candidate], bool] = lambda _: True,
+        all_: Sequence[Candidate] | None = None,
         seed: int = 0,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = space
         self._label = label
         self._admitted = admitted
+        self._all = all_
+        self._stopped = False
         self._only_listed = listed is not None
         self._lot = random.Random(seed)
         self._levers = space.open_levers
@@ -82,7 +87,7 @@ class Proposals:
     def ask(self) -> Proposal | None:
         """The next candidate not told before, or ``None`` when there is none left."""
         for _ in itertools.count() if self._only_listed else range(_PATIENCE):
-            if self._only_listed and not self._queue:
+            if self._stopped or (self._only_listed and not self._queue):
                 return None
             proposal = self._ask()
             if self._is_new(proposal.candidate):
@@ -141,12 +146,18 @@ class Proposals:
         trial.set_constraint(_RUNS, float(judged.failed))
         if judged.peak_bytes is not None:
             trial.set_user_attr(PEAK, judged.peak_bytes)
-        self._study.tell(trial, UNTIMED_S if judged.latency_s is None else judged.latency_s)
+        try:
+            self._study.tell(trial, UNTIMED_S if judged.latency_s is None else judged.latency_s)
+        except RuntimeError as error:
+            # What a sampler says that has nothing left (BruteForceSampler); the trial is told.
+            if "Study.stop" not in str(error):
+                raise
+            self._stopped = True
 
     def _draw(self) -> Candidate | None:
         """A candidate that is new, by lot; ``None`` if there is none left, or none was found."""
-        if self._space.size <= LISTABLE:
-            candidates = list(every(self._space))
+        if self._all is not None or self._space.size <= LISTABLE:
+            candidates = list(every(self._space) if self._all is None else self._all)
             self._lot.shuffle(candidates)
         else:
             candidates = [self._by_lot() for _ in range(_DRAWS)]

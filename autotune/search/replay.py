@@ -85,6 +85,7 @@ def replay(
         trials=trials,
         seed=seed,
         listed=_LISTED,
+        all_=[row.choices for row in table.rows.values()],
     )
     steps: list[Step] = []
     best, charged_s = None, 0.0

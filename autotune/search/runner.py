@@ -17,6 +17,7 @@ from autotune.search.doubt import Doubt
 from autotune.search.history import History, Tried
 from autotune.search.listener import Listener
 from autotune.search.request import Request
+from autotune.search.verdict import GIVE_UP_SHARE
 
 _POLL_S = 0.25
 #: The engine kills a stubborn trial after 5 s, and a large one takes a while to go: 30 s after
@@ -31,8 +32,6 @@ _BASELINE_DEADLINE_S = 1800.0
 #: Other trials get ten times what the baseline took, never less than this.
 _DEADLINE_FLOOR_S = 60.0
 _DEADLINE_SHARE = 10.0
-#: A timed generation this many times slower than the best cannot win any more.
-_GIVE_UP_SHARE = 2.5
 #: A screen runs a third of the steps, and never fewer than these; below that time of the baseline
 #: it runs all: what is reckoned is a few per cent off, and load and warm-up decide what it costs.
 _SHARE_OF_STEPS, _FEWEST_STEPS, _WORTH_SHORTENING_S = 1 / 3, 8, 2.0
@@ -63,7 +62,7 @@ class Runner:
     def screen(self, candidate: Candidate, why: str, effort: Effort) -> Tried:
         """Run a search trial under the budget and note it in the history."""
         best = next(iter(self.history.feasible()), None)
-        give_up = best.latency_s * _GIVE_UP_SHARE if best and best.latency_s else None
+        give_up = best.latency_s * GIVE_UP_SHARE if best and best.latency_s else None
         effort = effort.but(steps=self._few_steps(candidate))
         tried = self._run(candidate, "screen", why, effort, self.request.budget_bytes, give_up)
         self.history.add(tried)

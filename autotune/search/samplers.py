@@ -36,7 +36,7 @@ def check_sampler(name: str) -> None:
             "the sampler gp needs scipy, which is not installed", hint="pip install scipy"
         )
     if name not in NAMES:
-        _imported(name)
+        _constructed(name, seed=0)
 
 
 def make_proposals(
@@ -50,6 +50,7 @@ def make_proposals(
     given: Sequence[Settings] = (),
     exhaustive: bool = False,
     listed: int = LISTED,
+    all_: Sequence[Candidate] | None = None,
 ) -> Proposals:
     """What a search is to try, one after the other.
 
@@ -63,6 +64,7 @@ def make_proposals(
         given: What ``shortlist`` starts from.
         exhaustive: Every candidate that may be tried, the fastest by what is foreseen first.
         listed: Up to which size ``shortlist`` lists the space.
+        all_: Every candidate there is, where they are known.
 
     Raises:
         BadInput: If there is no such sampler, or the space is too large to be listed.
@@ -73,7 +75,7 @@ def make_proposals(
 
     order: list[Candidate] | None = None
     if exhaustive or sampler == "grid":
-        found = [(one, expected(one)) for one in _every(space)]
+        found = [(one, expected(one)) for one in all_ or _every(space)]
         timed = [(one, of.latency_s or 0.0) for one, of in found if of is not None]
         if exhaustive:
             timed.sort(key=lambda pair: pair[1])
@@ -86,6 +88,7 @@ def make_proposals(
         label="listed" if exhaustive else sampler,
         listed=order,
         admitted=lambda candidate: expected(candidate) is not None,
+        all_=all_,
         seed=seed,
     )
 
@@ -130,9 +133,7 @@ def _make_sampler(
         return GPSampler(seed=seed)
     if name in NAMES:  # a grid is listed, and asks no sampler
         return RandomSampler(seed=seed)
-    kind = _imported(name)
-    arguments = {"seed": seed} if "seed" in inspect.signature(kind).parameters else {}
-    return kind(**arguments)
+    return _constructed(name, seed)
 
 
 def prepares(candidate: Settings) -> tuple[str, ...]:
@@ -146,6 +147,20 @@ def prepares(candidate: Settings) -> tuple[str, ...]:
     if candidate.get("compile", "none") != "none":
         found.append(" ".join(str(candidate.get(lever)) for lever in ("compile", *_GRAPH)))
     return tuple(found)
+
+
+def _constructed(name: str, seed: int) -> BaseSampler:
+    """A sampler by ``module:Class``, with the seed if it takes one."""
+    kind = _imported(name)
+    try:
+        arguments = {"seed": seed} if "seed" in inspect.signature(kind).parameters else {}
+        return kind(**arguments)
+    except Exception as error:  # whatever it raises that wants to be told more
+        raise BadInput(
+            f"the sampler {shorten(name)} cannot be made without arguments: "
+            f"{one_line(f'{type(error).__name__}: {error}')}",
+            hint="name a class of your own that knows what it needs",
+        ) from None
 
 
 def _imported(name: str) -> type[BaseSampler]:

@@ -157,6 +157,7 @@ def _run(hunts: Sequence[Hunt], runner: Runner) -> None:
         if end is not None:
             runner.stop_at = start + (end - start) * sum(trials[: number + 1]) / sum(trials)
         if runner.time_is_up:
+            hunt.cut_short = True
             continue
         budget = format_both(hunt.request.budget_bytes)
         runner.listener.chapter("Search" if len(hunts) == 1 else f"Search within {budget}")
@@ -167,6 +168,7 @@ def _run(hunts: Sequence[Hunt], runner: Runner) -> None:
             continue
         try:
             hunt.run(runner, confirmed=confirmed)
+            hunt.cut_short = runner.time_is_up
         except NoResult as error:
             hunt.hopeless = True
             if len(hunts) == 1:
@@ -195,7 +197,7 @@ def _publish(
         needed=hunt.needed,
         trials=runner.count,
         seconds=seconds,
-        out_of_time=runner.time_is_up,
+        out_of_time=hunt.cut_short,
         stopped_by=stopped_by,
     )
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from autotune.records import Status
 
+#: Within this share of the best time a candidate with fewer levers on is preferred (rule M15).
+TIE_SHARE = 0.03
+#: A timed generation this many times slower than the best cannot win any more.
+GIVE_UP_SHARE = 2.5
 #: The device's memory ran out. Of the host's, beside a card, a peak says nothing.
 _TOO_LARGE = (Status.OUT_OF_VRAM, Status.OVER_BUDGET)
 

@@ -108,6 +108,18 @@ def test_what_cannot_be_replayed_is_refused_with_a_hint(
     assert "Traceback" not in ended.err
 
 
+def test_a_table_answers_no_larger_budget_than_it_was_recorded_within(file: Path) -> None:
+    text = large(file).read_text()
+    file.write_text(text.replace('"total_bytes"', '"budget_bytes": 1800000000, "total_bytes"'))
+    arguments = ("replay", str(file), "--seeds", "1", "--vram")
+    assert run(*arguments, "1.8GB", folder=file.parent).code == 0
+    refused = run(*arguments, "1.9GB", folder=file.parent)
+    assert refused.code == 2
+    assert (
+        "'1.9GB' is more than the 1.8 GB (1.68 GiB) the table was recorded within" in refused.err
+    )
+
+
 def test_a_table_that_does_not_say_how_large_its_device_is_takes_sizes_only(file: Path) -> None:
     large(file)
     text = file.read_text().replace('"total_bytes": 3000000000', '"name": "a card"')

@@ -116,6 +116,13 @@ def test_several_budgets_have_a_recipe_each_and_one_study(tmp_path: Path) -> Non
     ("arguments", "error"),
     [
         (("--exhaustive", "--trials", "3"), "--exhaustive tries everything"),
+        (("--exhaustive", "--sampler", "tpe"), "asks no --sampler"),
+        (("--record", "./a.json", "--out", "a.json"), "name the same file"),
+        (
+            ("--vram", "1GB,2GB", "--record", "a-2GB.json", "--out", "a.json"),
+            "name the same file",
+        ),
+        (("--sampler", "optuna.samplers:GridSampler"), "cannot be made without arguments"),
         (("--sampler", "gp9"), "there is no sampler 'gp9'"),
         (("--sampler", "os:path"), "is no sampler of Optuna's kind"),
         (("--vram", "1GB,1000MB"), "1000MB is there twice"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,19 @@ def test_the_rival_is_the_same_candidate_without_the_cache(tmp_path: Path) -> No
         tmp_path=tmp_path,
     )
     # 0.3 s stay, 0.45 of the 0.7 s of 28 steps are left.
+    assert sentences(found) == [
+        "cache=first-block-8: 1.33×; without it the same time buys 18 of 28 steps"
+    ]
+
+
+def test_a_rival_that_ran_a_few_steps_is_reckoned_with_all_of_them(tmp_path: Path) -> None:
+    found = history(
+        ({}, 9.0, PHASES),
+        ({"dtype": "fp16"}, 1.0, {**PHASES, "denoise": 0.7 / 4}),
+        ({"dtype": "fp16", "cache": "first-block-8"}, 0.75, PHASES),
+        tmp_path=tmp_path,
+    )
+    found.tried[1] = replace(found.tried[1], steps=STEPS // 4)
     assert sentences(found) == [
         "cache=first-block-8: 1.33×; without it the same time buys 18 of 28 steps"
     ]

@@ -80,7 +80,7 @@ def test_the_estimate_has_what_a_card_adds_and_the_least_stays_below_it() -> Non
 
 
 def test_what_surely_does_not_fit_is_refused_with_its_numbers_and_what_binds() -> None:
-    refusal = admission(budget=20).refusal({"offload": "none"})
+    refusal = admission(budget=20).too_large({"offload": "none"})
     assert refusal is not None
     assert re.fullmatch(
         r"needs 3\d\.\d\d GiB at the least, 3\d\.\d\d GiB is foreseen: "
@@ -88,28 +88,28 @@ def test_what_surely_does_not_fit_is_refused_with_its_numbers_and_what_binds() -
         refusal,
     )
     # Between the least and what is foreseen only a trial can tell.
-    assert admission(budget=34).refusal({"offload": "none"}) is None
+    assert admission(budget=34).too_large({"offload": "none"}) is None
 
 
 def test_weights_that_do_not_fit_on_the_host_are_refused_with_both_values() -> None:
     tight = admission(host=32)
-    assert tight.refusal({"offload": "model"}) == (
+    assert tight.too_large({"offload": "model"}) == (
         "the offloaded weights alone take 35.00 GiB of host memory, 32.00 GiB may be taken"
     )
-    assert tight.refusal({"offload": "none"}) is None
-    assert tight.refusal({"offload": "staged"}) is None
-    assert admission(host=35).refusal({"offload": "model"}) is None
-    assert admission(host=None).refusal({"offload": "model"}) is None
+    assert tight.too_large({"offload": "none"}) is None
+    assert tight.too_large({"offload": "staged"}) is None
+    assert admission(host=35).too_large({"offload": "model"}) is None
+    assert admission(host=None).too_large({"offload": "model"}) is None
 
 
 def test_the_device_is_looked_at_first() -> None:
-    refusal = admission(budget=20, host=1).refusal({"offload": "model"})
+    refusal = admission(budget=20, host=1).too_large({"offload": "model"})
     assert refusal is not None
     assert refusal.startswith("needs 2")
 
 
 def test_where_the_device_is_the_host_there_is_one_budget() -> None:
-    assert admission(host=1, kind="cpu").refusal({"offload": "model"}) is None
+    assert admission(host=1, kind="cpu").too_large({"offload": "model"}) is None
 
 
 def test_a_host_holds_its_memory_and_swap_or_what_its_container_may() -> None:

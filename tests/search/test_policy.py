@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.search.failures import Failures, failing_pairs
+from autotune.search.failures import Failures, failing_choices
 from autotune.search.pool import Expected, Pool, Settings
 from autotune.search.sampler import BUDGET, PEAK, UNTIMED_S, ShortlistSampler, why
 
@@ -168,9 +168,20 @@ def test_the_pair_that_all_failures_share_is_named_and_no_baseline_is() -> None:
     plain = dict.fromkeys("abc", "0")
     failed = [{**plain, "a": "1", "b": "1"}, {**plain, "a": "1", "b": "1", "c": "2"}]
     sound = [plain, {**plain, "a": "1"}, {**plain, "b": "1"}, {**plain, "a": "1", "c": "2"}]
-    assert failing_pairs(failed, sound, plain) == [{"a": "1", "b": "1"}]
-    assert failing_pairs(failed[:1], sound, plain) == []
-    assert failing_pairs(failed, [*sound, {**failed[0], "c": "1"}], plain) == []
+    assert failing_choices(failed, sound, plain) == [{"a": "1", "b": "1"}]
+    assert failing_choices(failed[:1], sound, plain) == []
+    assert failing_choices(failed, [*sound, {**failed[0], "c": "1"}], plain) == []
+
+
+def test_a_choice_that_never_works_is_blamed_alone_and_not_its_company() -> None:
+    plain = dict.fromkeys("abc", "0")
+    failed = [{**plain, "a": "1", "b": "1"}, {**plain, "a": "1", "b": "1", "c": "2"}]
+    # Where both always failed together, either or the pair may be at fault.
+    assert failing_choices(failed, [plain], plain) == [{"a": "1", "b": "1"}]
+    assert failing_choices([*failed, {**plain, "a": "1"}], [plain], plain) == [{"a": "1"}]
+    others = [{**plain, "b": "2", "c": "1"}, {**plain, "b": "2", "c": "2"}]
+    sound = [plain, {**plain, "c": "2"}]
+    assert failing_choices([*failed, *others], sound, plain) == [{"b": "2"}, {"a": "1", "b": "1"}]
 
 
 def test_each_trial_says_why_and_a_neighbour_differs_by_the_lever_it_names() -> None:

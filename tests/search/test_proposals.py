@@ -190,6 +190,35 @@ def test_a_sampler_that_there_is_not_is_refused_by_name(name: str, why: str) -> 
     assert "shortlist" in (caught.value.hint or "")
 
 
+def test_a_sampler_that_wants_to_be_told_more_is_refused() -> None:
+    with pytest.raises(BadInput, match="cannot be made without arguments: TypeError"):
+        check_sampler("optuna.samplers:GridSampler")
+
+
+def test_a_sampler_that_stops_the_study_when_it_has_tried_everything_ends_the_search() -> None:
+    space = make_space()
+    proposals = proposals_of(space, "optuna.samplers:BruteForceSampler")
+    asked = drive(proposals, 100)
+    assert sorted(keys(asked)) == sorted(candidate_key(one) for one in every(space))
+    assert proposals.ask() is None
+
+
+def test_what_is_left_is_drawn_from_what_there_is() -> None:
+    """Five candidates of a quarter of a million: no sampler would come upon them."""
+    space = make_space(LARGE)
+    lot = random.Random(0)
+    some = [{lever: lot.choice(ids) for lever, ids in LARGE.items()} for _ in range(4)]
+    known = {candidate_key(one) for one in (space.baseline, *some)}
+
+    def expect(settings: Settings) -> Expected | None:
+        whole = {**space.baseline, **{lever: str(id) for lever, id in settings.items()}}
+        return Expected() if candidate_key(whole) in known else None
+
+    for sampler in SAMPLERS:
+        proposals = proposals_of(space, sampler, expect=expect, all_=[space.baseline, *some])
+        assert set(keys(drive(proposals, 100))) == known
+
+
 # ------------------------------------------------------- infeasible choices (finding 1, D2)
 
 

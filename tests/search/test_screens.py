@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from autotune.records import Outcome, TrialSpec
+from autotune.report.recipe import explanation
+from autotune.report.text import advice
+from autotune.report.words import outcome_phrase
 from autotune.search.definition import Definition
 from tests.search.factory import LEVERS, make_choices, make_model
 from tests.search.studies import study
@@ -82,3 +85,7 @@ def test_a_provisional_recipe_says_of_how_many_steps_it_is(tmp_path: Path) -> No
     assert recipe.status == "provisional"
     assert recipe.evidence.effort.steps == 10
     assert recipe.evidence.winner.latency_s == pytest.approx(5.0)
+    assert any("once and reckoned from 10 of 28 steps, there" in one for one in advice(result))
+    assert any("reckoned from 10 of 28 steps" in one for one in explanation(recipe, "it"))
+    best = next(one for one in result.history.tried if one.steps)
+    assert outcome_phrase(best, 10**12) == "fits, time reckoned from 10 steps"
