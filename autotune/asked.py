@@ -75,7 +75,6 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     Raises:
         BadInput: Naming the value that cannot be used.
     """
-    from autotune.files import check_writable
     from autotune.models.given import give, look_at
     from autotune.models.resolve import resolve
     from autotune.probe import probe_machine
@@ -93,11 +92,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     _check_numbers(trials, time_s, asked.seed)
     _check_search(asked)
     outs = [_out(asked, vram, len(vrams)) for vram in vrams]
-    record = None if asked.record is None else Path(asked.record)
-    for path in (*outs, record):
-        if path is not None:
-            check_writable(path, overwrite=asked.force)
-    _check_apart(outs, record)
+    record = _record(asked, outs)
     looked = look_at(asked.checkpoints)
     machine = probe_machine()
     chosen = select_device(machine, asked.device)
@@ -214,10 +209,17 @@ def _check_budgets(vrams: Sequence[str | None], budgets: Sequence[int]) -> None:
             raise BadInput(f"{vrams[number]} is there twice", hint="--vram 8GB,12GB,24GB")
 
 
-def _check_apart(outs: Sequence[Path | None], record: Path | None) -> None:
-    """Refuse to write a recorded space over a recipe."""
+def _record(asked: Asked, outs: Sequence[Path | None]) -> Path | None:
+    """Where the recorded space goes: not over a recipe; all of them can be written."""
+    from autotune.files import check_writable
+
+    record = None if asked.record is None else Path(asked.record)
+    for path in (*outs, record):
+        if path is not None:
+            check_writable(path, overwrite=asked.force)
     if record is not None and record.resolve() in {out.resolve() for out in outs if out}:
         raise BadInput("--record and --out name the same file", hint="give two")
+    return record
 
 
 def _out(asked: Asked, vram: str | None, count: int) -> Path | None:

@@ -11,6 +11,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from autotune.status import Status
+
 #: Changes whenever a rule of measuring changes; results of different versions are never compared.
 PROTOCOL_VERSION = 1
 
@@ -278,67 +280,6 @@ class TrialSpec(Record):
     prepared: str | None = None
 
 
-class Teaches(StrEnum):
-    """Whose fault a failure is, hence what the sampler learns."""
-
-    CANDIDATE = "candidate"
-    ENVIRONMENT = "environment"
-    BUG = "bug"
-
-
-class Status(StrEnum):
-    """How a trial ended. The sentence beside each member is what the user reads."""
-
-    MEASURED = "measured"
-    OUT_OF_VRAM = "out_of_vram"
-    OVER_BUDGET = "over_budget"
-    OUT_OF_RAM = "out_of_ram"
-    UNSUPPORTED = "unsupported"
-    NOT_APPLIED = "not_applied"
-    BAD_OUTPUT = "bad_output"
-    IMPLAUSIBLE = "implausible"
-    TOO_SLOW = "too_slow"
-    CRASHED = "crashed"
-    HUNG = "hung"
-    KILLED = "killed"
-    DEVICE_LOST = "device_lost"
-    DISK_FULL = "disk_full"
-    CANCELLED = "cancelled"
-    PROTOCOL_ERROR = "protocol_error"
-    INTERNAL = "internal"
-
-    @property
-    def sentence(self) -> str:
-        """What happened, for people."""
-        return _SENTENCES[self][0]
-
-    @property
-    def teaches(self) -> Teaches | None:
-        """Whose fault it is; ``None`` for a measured trial."""
-        return _SENTENCES[self][1]
-
-
-_SENTENCES: dict[Status, tuple[str, Teaches | None]] = {
-    Status.MEASURED: ("measured", None),
-    Status.OUT_OF_VRAM: ("needs more memory than the device has", Teaches.CANDIDATE),
-    Status.OVER_BUDGET: ("needs more memory than the budget", Teaches.CANDIDATE),
-    Status.OUT_OF_RAM: ("needs more host memory than there is or --ram allows", Teaches.CANDIDATE),
-    Status.UNSUPPORTED: ("this combination does not work here", Teaches.CANDIDATE),
-    Status.NOT_APPLIED: ("accepted, but had no effect", Teaches.CANDIDATE),
-    Status.BAD_OUTPUT: ("the picture is broken", Teaches.CANDIDATE),
-    Status.IMPLAUSIBLE: ("measured what cannot be true", Teaches.CANDIDATE),
-    Status.TOO_SLOW: ("slower than the deadline", Teaches.CANDIDATE),
-    Status.CRASHED: ("the process crashed", Teaches.CANDIDATE),
-    Status.HUNG: ("no progress until the deadline", Teaches.CANDIDATE),
-    Status.KILLED: ("ended from outside", Teaches.ENVIRONMENT),
-    Status.DEVICE_LOST: ("the device went away", Teaches.ENVIRONMENT),
-    Status.DISK_FULL: ("no space left on the disk", Teaches.ENVIRONMENT),
-    Status.CANCELLED: ("cancelled", Teaches.ENVIRONMENT),
-    Status.PROTOCOL_ERROR: ("the process ended without a readable result", Teaches.BUG),
-    Status.INTERNAL: ("an error inside autotune", Teaches.BUG),
-}
-
-
 class Memory(Record):
     """Bytes, above the level before load. The budget is judged on ``peak_bytes``."""
 
@@ -376,8 +317,18 @@ class InspectSpec(Record):
     device: Device
 
 
+class Discarded(Record):
+    """A timed generation that was made again, since an instrument saw what spoilt it (M10)."""
+
+    seconds: float
+    why: str
+
+
 class Outcome(Record):
-    """What comes out of a trial. Raw samples are kept unrounded."""
+    """What comes out of a trial. Raw samples are kept unrounded.
+
+    ``disturbed`` says what spoilt those that are kept, where making them again did not help.
+    """
 
     format: Literal[1] = 1
     trial: str
@@ -390,6 +341,8 @@ class Outcome(Record):
     samples_s: tuple[float, ...] = ()
     #: What the steps would have taken that each sample left out, reckoned from those it had.
     left_out_s: float = 0.0
+    discarded: tuple[Discarded, ...] = ()
+    disturbed: str | None = None
     forwards_s: tuple[float, ...] = ()
     phases_s: Mapping[str, float] = {}
     memory: Memory | None = None

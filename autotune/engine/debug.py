@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autotune.engine.base import Step
-from autotune.records import Inspection, InspectSpec, Outcome, Status, TrialSpec
+from autotune.records import Inspection, InspectSpec, Outcome, TrialSpec
+from autotune.status import Status
 from autotune.trial.wire import PROGRESS, SPEC, write_record
 
 

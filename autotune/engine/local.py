@@ -18,7 +18,8 @@ from autotune.engine.base import Step
 from autotune.engine.child import Zygote, child_environment
 from autotune.engine.device_lock import DeviceLock
 from autotune.errors import CannotRun
-from autotune.records import Device, Inspection, InspectSpec, Outcome, Status, TrialSpec
+from autotune.records import Device, Inspection, InspectSpec, Outcome, TrialSpec
+from autotune.status import Status
 from autotune.trial.wire import (
     INSPECTION,
     LOG,

@@ -12,8 +12,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from autotune.records import Effort, Evidence, Fingerprint, Record, Status, Workload
+from autotune.records import Effort, Evidence, Fingerprint, Record, Workload
 from autotune.stats.compare import Verdict
+from autotune.status import Status
 
 FORMAT: Final = 1
 KIND: Final = "autotune-recipe"

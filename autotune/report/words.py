@@ -54,8 +54,8 @@ def calling_phrase(choices: Candidate, workload: Workload) -> str | None:
 
 def outcome_phrase(tried: Tried, budget_bytes: int) -> str:
     """How a trial ended, in a few words."""
-    from autotune.records import Status
     from autotune.search.history import status_against
+    from autotune.status import Status
 
     status = status_against(tried, budget_bytes)
     if status is Status.MEASURED:

@@ -11,11 +11,12 @@ import statistics
 from dataclasses import dataclass, field, replace
 
 from autotune.errors import CannotRun
-from autotune.records import Candidate, Outcome, Status
+from autotune.records import Candidate, Outcome
 from autotune.search.history import Tried, status_against
 from autotune.search.request import CONFIRM
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
 from autotune.stats.compare import Compared, compare
+from autotune.status import Status
 
 #: Four processes a side are the fewest whose exact rank test can reach p < 0.05 (2 of 70).
 PAIRS = 4

@@ -6,10 +6,11 @@ import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from autotune.records import Candidate, Outcome, Status, Teaches, candidate_key
+from autotune.records import Candidate, Outcome, candidate_key
 from autotune.search.failures import failing_choices
 from autotune.search.space import Space
 from autotune.search.verdict import TIE_SHARE, judge
+from autotune.status import Status, Teaches
 
 
 @dataclass(frozen=True, kw_only=True)

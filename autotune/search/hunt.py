@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from autotune.errors import CannotRun, NoResult
 from autotune.estimate.ceilings import Ceilings
-from autotune.records import Outcome, Status, candidate_key
+from autotune.records import Outcome, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.confirm import PAIRS, confirm
 from autotune.search.foresight import Foresight
@@ -22,6 +22,7 @@ from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may
 from autotune.search.samplers import make_proposals
 from autotune.search.space import Space
 from autotune.search.verdict import Judged, judge
+from autotune.status import Status
 
 #: Finalists whose confirmation may fail before the best of the rest is not worth confirming.
 _MOST_FINALISTS = 3

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from autotune.levers import load_levers
-from autotune.records import Candidate, Status, candidate_key
+from autotune.records import Candidate, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.history import History, Tried, binding
 from autotune.search.request import SIZE
 from autotune.search.runner import Runner
 from autotune.search.space import Space, one_change_each
+from autotune.status import Status
 
 #: Peaks of two processes differ by a few per cent (allocator, thread timing); on a processor,
 #: where glibc's heaps count, by up to fifteen, and a study needs nine processes that hold.

@@ -20,11 +20,12 @@ from autotune.recipe.schema import (
     RecipeModel,
     Refused,
 )
-from autotune.records import Candidate, Model, Outcome, Status, Teaches, candidate_key
+from autotune.records import Candidate, Model, Outcome, candidate_key
 from autotune.search.confirm import Confirmed
 from autotune.search.history import History, Tried, binding, status_against
 from autotune.search.request import CONFIRM, SCREEN, Request
 from autotune.stats.compare import Verdict
+from autotune.status import Status, Teaches
 from autotune.units import format_bytes
 
 #: More than anyone reads; the run folder has them all.

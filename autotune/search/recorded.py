@@ -16,7 +16,8 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from autotune.errors import BadInput, shorten
 from autotune.files import read_capped, write_atomic
-from autotune.records import Candidate, Record, Status, candidate_key
+from autotune.records import Candidate, Record, candidate_key
+from autotune.status import Status
 from autotune.strict_json import parse_json
 
 #: A quarter of a million candidates; larger spaces are searched, not recorded.

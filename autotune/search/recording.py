@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autotune.records import Status, candidate_key
+from autotune.records import candidate_key
 from autotune.search.foresight import Foresight
 from autotune.search.history import Tried
 from autotune.search.hunt import Hunt
 from autotune.search.recorded import Header, Predicted, RecordedSpace, Row, make_space
 from autotune.search.runner import environment_failed
+from autotune.status import Status
 
 
 def record(hunts: Sequence[Hunt]) -> RecordedSpace | None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from autotune.engine.base import Engine, Step
 from autotune.errors import CannotRun
 from autotune.levers import by_schedule, start_up_s
-from autotune.records import Candidate, Effort, Outcome, Status, TrialSpec
+from autotune.records import Candidate, Effort, Outcome, TrialSpec
 from autotune.search.doubt import Doubt
 from autotune.search.history import History, Tried
 from autotune.search.listener import Listener
 from autotune.search.request import Request
 from autotune.search.verdict import GIVE_UP_SHARE
+from autotune.status import Status
 
 _POLL_S = 0.25
 #: The engine kills a stubborn trial after 5 s, and a large one takes a while to go: 30 s after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autotune.records import Status
+from autotune.status import Status
 
 #: Within this share of the best time a candidate with fewer levers on is preferred (rule M15).
 TIE_SHARE = 0.03

@@ -16,7 +16,8 @@ from pathlib import Path
 from autotune.files import write_atomic
 from autotune.levers.mechanisms.compiler import plain_folder
 from autotune.levers.mechanisms.torch_names import is_accelerator, torch_module
-from autotune.records import Device, DeviceKind, Status
+from autotune.records import Device, DeviceKind
+from autotune.status import Status
 from autotune.trial.memory import status_bytes
 
 #: Address space that is not memory in use: allocator arenas and loader slack.

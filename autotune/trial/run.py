@@ -15,7 +15,8 @@ from typing import Any
 from autotune import levers
 from autotune.levers.base import Target
 from autotune.levers.mechanisms.torch_names import is_accelerator
-from autotune.records import Health, Outcome, Status, TrialSpec, Workload
+from autotune.records import Health, Outcome, TrialSpec, Workload
+from autotune.status import Status
 from autotune.trial import clock, generate, output, prepared
 from autotune.trial.guard import (
     GaveUp,

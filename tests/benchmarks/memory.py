@@ -27,8 +27,9 @@ from autotune.levers.rules import broken_rule
 from autotune.models.resolve import resolve
 from autotune.models.skeleton.make import make_skeleton
 from autotune.probe import probe_machine
-from autotune.records import Device, InspectSpec, Model, Outcome, Status, TrialSpec
+from autotune.records import Device, InspectSpec, Model, Outcome, TrialSpec
 from autotune.search.request import SIZE
+from autotune.status import Status
 
 #: What the project promises (issue 4): the median error, and how far a peak may be above.
 MEDIAN_PROMISE = 0.10

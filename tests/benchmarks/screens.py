@@ -18,9 +18,10 @@ from pathlib import Path
 from autotune.engine.local import LocalEngine
 from autotune.models.resolve import resolve
 from autotune.probe import probe_machine
-from autotune.records import InspectSpec, Outcome, Status, TrialSpec
+from autotune.records import InspectSpec, Outcome, TrialSpec
 from autotune.search.history import latency_of
 from autotune.search.request import SCREEN
+from autotune.status import Status
 
 CHANGES = {
     "dtype": ("bf16", "fp32"),

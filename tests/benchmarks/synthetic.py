@@ -26,8 +26,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from autotune.levers.rule import RuleTable, make_rule
-from autotune.records import Status
 from autotune.search.recorded import Header, Predicted, RecordedSpace, Row, make_space
+from autotune.status import Status
 
 LEVERS: Mapping[str, tuple[str, ...]] = {
     "offload": ("none", "encoders", "model", "group", "leaf"),

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from autotune.recipe.read import read_recipe
-from autotune.records import Status, candidate_key
+from autotune.records import candidate_key
 from autotune.search.recorded import RecordedSpace, read_recorded
+from autotune.status import Status
 from tests.cli.command import run
 from tests.report.test_report_json import KEYS
 

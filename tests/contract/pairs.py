@@ -14,7 +14,8 @@ from autotune.levers.rule import Rule
 from autotune.levers.rules import broken_rule
 from autotune.models.structure import Structure
 from autotune.probe.software import probe_software
-from autotune.records import Effort, Model, Status, TrialSpec, Workload
+from autotune.records import Effort, Model, TrialSpec, Workload
+from autotune.status import Status
 from tests.contract.rows import ROWS
 from tests.trial.bench import CPU, fitted, tiny_model
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from autotune.engine.local import LocalEngine
-from autotune.records import Outcome, Status, Teaches
+from autotune.records import Outcome
+from autotune.status import Status, Teaches
 from tests.contract.pairs import (
     ALL,
     FAILS,

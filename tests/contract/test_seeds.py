@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from autotune.records import Outcome, Status
+from autotune.records import Outcome
+from autotune.status import Status
 from tests.contract.pairs import ALL, baseline, prepared_folder, spec_of
 from tests.engine.driving import local_engine, run
 

@@ -10,7 +10,8 @@ import pytest
 from autotune.engine.base import Engine
 from autotune.errors import CannotRun
 from autotune.levers import load_levers
-from autotune.records import InspectSpec, Outcome, Status
+from autotune.records import InspectSpec, Outcome
+from autotune.status import Status
 from autotune.trial.wire import OUTCOME, SPEC, read_outcome
 from tests.engine.driving import run
 from tests.trial.bench import CPU, tiny_model, trial_spec

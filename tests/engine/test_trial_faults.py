@@ -12,7 +12,7 @@ import pytest
 
 from autotune.engine import local
 from autotune.engine.local import LocalEngine
-from autotune.records import Status
+from autotune.status import Status
 from autotune.trial.wire import OUTCOME, read_outcome
 from tests.engine.driving import follow, run, start_hanging, trial_processes, wait_until
 from tests.stubs.chaos.chaos_lever import FLOOD_BYTES

@@ -17,7 +17,8 @@ from autotune.levers import load_levers
 from autotune.levers.rules import broken_rule
 from autotune.probe import probe_machine
 from autotune.probe.software import probe_software
-from autotune.records import Choice, Device, Status
+from autotune.records import Choice, Device
+from autotune.status import Status
 from tests.gpu.conftest import model_of
 
 pytestmark = [pytest.mark.gpu, pytest.mark.trials]

@@ -19,7 +19,8 @@ from autotune.estimate.profile import PROFILE, read_profile
 from autotune.levers import start_up_s
 from autotune.levers.rules import broken_rule
 from autotune.probe import probe_machine
-from autotune.records import InspectSpec, Status
+from autotune.records import InspectSpec
+from autotune.status import Status
 from tests.gpu.conftest import model_of
 
 pytestmark = [pytest.mark.gpu, pytest.mark.trials]

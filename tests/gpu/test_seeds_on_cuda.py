@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.records import Status
+from autotune.status import Status
 
 pytestmark = [pytest.mark.gpu, pytest.mark.trials]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from autotune.records import Status
+from autotune.status import Status
 
 pytestmark = [pytest.mark.gpu, pytest.mark.trials]
 

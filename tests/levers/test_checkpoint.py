@@ -15,7 +15,8 @@ from autotune.levers.base import Target
 from autotune.levers.rules import broken_rule
 from autotune.models.resolve import resolve
 from autotune.models.structure import Structure
-from autotune.records import Device, Evidence, Fidelity, Model, Status
+from autotune.records import Device, Evidence, Fidelity, Model
+from autotune.status import Status
 from autotune.trial import generate
 from autotune.trial.run import run_trial
 from tests.checkpoints import own_weights, with_checkpoints, write_bfl, write_gguf

@@ -11,7 +11,8 @@ from autotune.errors import BadInput
 from autotune.levers import vae_model
 from autotune.levers.base import Target
 from autotune.models.structure import Structure
-from autotune.records import Component, Fidelity, Model, Status
+from autotune.records import Component, Fidelity, Model
+from autotune.status import Status
 from autotune.trial import generate
 from autotune.trial.run import run_trial
 from tests.checkpoints import with_checkpoints, write_tiny_vae

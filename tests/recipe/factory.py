@@ -19,8 +19,9 @@ from autotune.recipe.schema import (
     Refused,
 )
 from autotune.recipe.write import render_recipe
-from autotune.records import Effort, Evidence, Fingerprint, Status, Workload
+from autotune.records import Effort, Evidence, Fingerprint, Workload
 from autotune.stats.compare import Verdict, compare
+from autotune.status import Status
 
 BASELINE = {"attention": "native", "dtype": "fp32", "vae_tiling": "off"}
 CHOICES = {"attention": "native", "dtype": "bf16", "vae_tiling": "on"}

@@ -12,7 +12,8 @@ from autotune.errors import AutotuneError, BadInput
 from autotune.recipe.private import blank_out, find_private
 from autotune.recipe.read import parse_recipe, read_recipe
 from autotune.recipe.write import render_recipe, write_recipe
-from autotune.records import Status, Workload
+from autotune.records import Workload
+from autotune.status import Status
 from tests.recipe.factory import make_recipe
 
 

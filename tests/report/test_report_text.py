@@ -12,13 +12,14 @@ import pytest
 
 from autotune.levers import load_levers, offered_choices
 from autotune.probe import probe_machine
-from autotune.records import Choice, Fidelity, Status
+from autotune.records import Choice, Fidelity
 from autotune.report.levers import print_levers
 from autotune.report.machine import print_machine
 from autotune.report.recipe import explanation, print_recipe
 from autotune.report.text import advice, print_result
 from autotune.report.words import change_phrase, console_for
 from autotune.search.study import Result
+from autotune.status import Status
 from tests.recipe.factory import make_evidence, make_recipe
 from tests.search.factory import make_device
 from tests.search.studies import hasty, study

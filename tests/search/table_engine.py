@@ -21,10 +21,10 @@ from autotune.records import (
     InspectSpec,
     Memory,
     Outcome,
-    Status,
     TrialSpec,
     candidate_key,
 )
+from autotune.status import Status
 
 Answer = Callable[[TrialSpec], Outcome]
 

@@ -11,9 +11,10 @@ import pytest
 
 from autotune.errors import BadInput
 from autotune.recipe.read import read_recipe
-from autotune.records import Outcome, Status, TrialSpec, candidate_key
+from autotune.records import Outcome, TrialSpec, candidate_key
 from autotune.search.listener import Silence
 from autotune.search.study import Result, run_studies
+from autotune.status import Status
 from tests.search.factory import BASELINE, LEVERS, make_choices, make_request
 from tests.search.studies import study
 from tests.search.table_engine import TableEngine, World, failed

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from autotune.errors import CannotRun
-from autotune.records import Candidate, Outcome, Status, TrialSpec
+from autotune.records import Candidate, Outcome, TrialSpec
 from autotune.search.confirm import PAIRS, Confirmed, confirm
 from autotune.search.history import History
 from autotune.search.listener import Silence
 from autotune.search.runner import Runner
 from autotune.stats.compare import Verdict
+from autotune.status import Status
 from tests.search.factory import BASELINE, make_choices, make_request, make_space
 from tests.search.table_engine import Answer, TableEngine, World, failed, measured
 

@@ -8,9 +8,10 @@ import pytest
 
 from autotune.estimate.cards import device_of, find_card
 from autotune.estimate.profile import bare_profile
-from autotune.records import Component, Memory, Model, Outcome, Status
+from autotune.records import Component, Memory, Model, Outcome
 from autotune.search import study
 from autotune.search.doubt import make_doubt
+from autotune.status import Status
 from tests.estimate.published import flux
 from tests.search import studies
 from tests.search.factory import make_device, make_model

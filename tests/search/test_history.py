@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from autotune.records import Memory, Outcome, Status
+from autotune.records import Memory, Outcome
 from autotune.search.history import History, Tried, binding, status_against
+from autotune.status import Status
 from tests.search.factory import BASELINE, make_space
 
 BUDGET = 100

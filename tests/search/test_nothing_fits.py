@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autotune.records import Outcome, Status, TrialSpec
+from autotune.records import Outcome, TrialSpec
 from autotune.search.definition import Definition
+from autotune.status import Status
 from tests.search.factory import BASELINE, make_choices, make_model
 from tests.search.studies import study
 from tests.search.table_engine import World, failed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.records import Outcome, Status, TrialSpec, candidate_key
+from autotune.records import Outcome, TrialSpec, candidate_key
 from autotune.search.recorded import (
     Header,
     Predicted,
@@ -18,6 +18,7 @@ from autotune.search.recorded import (
     read_recorded,
 )
 from autotune.search.replay import replay
+from autotune.status import Status
 from tests.search.factory import BASELINE, make_choices
 from tests.search.studies import study
 from tests.search.table_engine import World, failed

@@ -11,11 +11,12 @@ import pytest
 from autotune.errors import BadInput, NoResult
 from autotune.recipe.read import read_recipe
 from autotune.recipe.schema import Recipe
-from autotune.records import Outcome, Status, TrialSpec
+from autotune.records import Outcome, TrialSpec
 from autotune.search.confirm import PAIRS
 from autotune.search.listener import Silence
 from autotune.search.study import Result, run_study
 from autotune.stats.compare import Verdict, compare
+from autotune.status import Status
 from tests.search import studies
 from tests.search.factory import BASELINE, make_choices, make_device, make_model, make_request
 from tests.search.table_engine import Answer, TableEngine, World, failed

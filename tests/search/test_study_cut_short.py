@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from autotune.recipe.read import read_recipe
-from autotune.records import Outcome, Status, TrialSpec
+from autotune.records import Outcome, TrialSpec
 from autotune.search.listener import Silence
 from autotune.search.study import run_study
+from autotune.status import Status
 from tests.search.factory import make_choices, make_request
 from tests.search.studies import FP16, WORLD, hasty, study
 from tests.search.table_engine import TableEngine, failed

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from autotune.errors import CannotRun
-from autotune.records import Outcome, Status, TrialSpec
+from autotune.records import Outcome, TrialSpec
 from autotune.search.listener import Silence
 from autotune.search.study import run_study
+from autotune.status import Status
 from tests.search.factory import BASELINE, make_choices, make_request
 from tests.search.studies import FP16, WORLD, study
 from tests.search.table_engine import Answer, TableEngine, failed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from autotune.records import Status
 from autotune.search.verdict import Judged, judge
+from autotune.status import Status
 
 
 def test_what_was_measured_is_judged_by_its_peak_whatever_it_ran_under() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.records import Status
+from autotune.status import Status
 from autotune.trial.guard import GaveUp, classify, give_up_after
 from tests.trial.bench import ROOT
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from autotune.records import Memory, Status, TrialSpec
+from autotune.records import Memory, TrialSpec
+from autotune.status import Status
 from autotune.trial import memory, run
 from autotune.trial.memory import AcceleratorMeter, BesideMeter, HostMeter
 from tests.levers.built import card

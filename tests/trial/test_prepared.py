@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from autotune.levers.base import Target
-from autotune.records import Model, Outcome, Status, TrialSpec
+from autotune.records import Model, Outcome, TrialSpec
+from autotune.status import Status
 from autotune.trial import generate, output, prepared, run
 from autotune.trial.wire import OUTCOME, SPEC, write_record
 from tests.trial.bench import CPU, SMALL, fitted, tiny_model, trial_spec

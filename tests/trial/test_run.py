@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from autotune.levers.mechanisms.compiler import plain_folder
-from autotune.records import Effort, Outcome, Status
+from autotune.records import Effort, Outcome
+from autotune.status import Status
 from autotune.trial.wire import SPEC, read_outcome, write_record
 from tests.engine.driving import trial_processes
 from tests.stubs.chaos.chaos_lever import SHARED_BYTES

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from autotune.records import Evidence, Health, Inspection, Memory, Outcome, Status, TrialSpec
+from autotune.records import Evidence, Health, Inspection, Memory, Outcome, TrialSpec
+from autotune.status import Status
 from autotune.trial.wire import (
     INSPECTION,
     OUTCOME,
