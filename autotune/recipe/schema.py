@@ -78,7 +78,8 @@ class Measured(Record):
 
     ``latency_s`` is the median of the processes' medians. ``phases_bytes`` are parts of
     ``peak_bytes``; ``binds`` says what decides it, as ``transformer during denoise``.
-    ``host_bytes`` is the peak of host memory beside an accelerator.
+    ``host_bytes`` is the peak of host memory beside an accelerator. ``discarded`` samples were
+    made again since something disturbed them; ``disturbed`` processes kept some all the same.
     """
 
     choices: Choices
@@ -90,6 +91,8 @@ class Measured(Record):
     phases_bytes: Mapping[str, Bytes]
     host_bytes: Bytes | None = None
     binds: str | None
+    discarded: Annotated[int, Field(ge=0, le=1_000)] = 0
+    disturbed: Annotated[int, Field(ge=0, le=32)] = 0
     engaged: Mapping[str, Evidence]
 
 

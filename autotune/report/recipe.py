@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from autotune.recipe.schema import Recipe
-from autotune.report.words import calling_phrase, change_phrase, console_for, reckoned_phrase
+from autotune.report.words import (
+    calling_phrase,
+    change_phrase,
+    console_for,
+    disturbed_phrase,
+    reckoned_phrase,
+)
 from autotune.stats.compare import Verdict
 from autotune.units import format_both, format_bytes, format_duration, format_ratio
 
@@ -57,6 +63,8 @@ def _evidence(recipe: Recipe) -> Iterator[str]:
         f"time:     {format_duration(winner.latency_s)} an image, median of "
         f"{samples} generations in {len(winner.processes_s)} processes{reckoned}"
     )
+    if (disturbed := disturbed_phrase(winner)) is not None:
+        yield f"          {disturbed}"
     phases = ", ".join(
         f"{phase} {format_bytes(peak)}" for phase, peak in winner.phases_bytes.items()
     )

@@ -9,6 +9,7 @@ from autotune.report.words import (
     calling_phrase,
     change_phrase,
     console_for,
+    disturbed_phrase,
     outcome_phrase,
     reckoned_phrase,
 )
@@ -152,6 +153,8 @@ def _advice_on(recipe: Recipe) -> Iterator[str]:
             f"{format_ratio(comparison.ratio)} ({low} to {high} over {processes} fresh "
             "processes a side, interleaved)"
         )
+    if (disturbed := disturbed_phrase(winner)) is not None:
+        yield f"        {disturbed}"
     if recipe.evidence.quality.fidelity == "not assessed":
         yield f"        picture fidelity is not assessed: {recipe.evidence.quality.why}"
     if recipe.budget.emulated:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from autotune.recipe.schema import Measured
     from autotune.records import Candidate, Workload
     from autotune.search.history import Tried
 
@@ -59,8 +60,23 @@ def outcome_phrase(tried: Tried, budget_bytes: int) -> str:
 
     status = status_against(tried, budget_bytes)
     if status is Status.MEASURED:
-        return "fits" + (f", time {reckoned_phrase(tried.steps)}" if tried.steps else "")
+        reckoned = f", time {reckoned_phrase(tried.steps)}" if tried.steps else ""
+        disturbed = f", {tried.outcome.disturbed}" if tried.outcome.disturbed else ""
+        return f"fits{reckoned}{disturbed}"
     return status.sentence
+
+
+def disturbed_phrase(winner: Measured) -> str | None:
+    """What others did to the times of a recipe, if anything."""
+    processes = len(winner.processes_s)
+    if winner.disturbed:
+        return (
+            f"disturbed by other programs in {winner.disturbed} of {processes} processes: times "
+            "may be too long"
+        )
+    if winner.discarded:
+        return f"{winner.discarded} samples were disturbed by other programs and made again"
+    return None
 
 
 def reckoned_phrase(steps: int, of: int | None = None) -> str:

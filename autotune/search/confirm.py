@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from autotune.errors import CannotRun
 from autotune.records import Candidate, Outcome
+from autotune.search.calm import was_spoilt
 from autotune.search.history import Tried, status_against
 from autotune.search.request import CONFIRM
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
-from autotune.stats.compare import Compared, compare
+from autotune.stats.compare import Compared, Verdict, compare
 from autotune.status import Status
 
 #: Four processes a side are the fewest whose exact rank test can reach p < 0.05 (2 of 70).
@@ -115,7 +116,17 @@ def _in_turns(
                 raise _Broken(tried)
     if theirs is None:
         return None, None
-    return theirs, compare(ours.processes_s, theirs.processes_s)
+    return theirs, _with_doubt(compare(ours.processes_s, theirs.processes_s), ours, theirs)
+
+
+def _with_doubt(compared: Compared, ours: Side, theirs: Side) -> Compared:
+    """No verdict that disturbed processes could have made: they are slower than they should be."""
+    slower = {Verdict.FASTER: theirs, Verdict.SLOWER: ours}.get(compared.verdict)
+    spoilt = [one.disturbed for one in slower.outcomes if one.disturbed] if slower else []
+    if not spoilt:
+        return compared
+    why = f"{len(spoilt)} of the slower side's {PAIRS} processes were disturbed: {spoilt[0]}"
+    return replace(compared, verdict=Verdict.CANNOT_SAY, why=why)
 
 
 def _fresh(runner: Runner, side: Side, *, yardstick: bool) -> Tried:
@@ -130,6 +141,8 @@ def _fresh(runner: Runner, side: Side, *, yardstick: bool) -> Tried:
         if outcome.status is Status.CANCELLED and runner.time_is_up:
             raise _CutShort
         if environment_failed(outcome) or (may_be_chance(outcome) and attempt == 0):
+            continue
+        if was_spoilt(outcome) and attempt < MOST_RETRIES and not runner.calm.given_up:
             continue
         if budget is not None:
             # Not every engine enforces the budget.

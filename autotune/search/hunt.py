@@ -10,6 +10,7 @@ from autotune.errors import CannotRun, NoResult
 from autotune.estimate.ceilings import Ceilings
 from autotune.records import Outcome, candidate_key
 from autotune.search.admission import Admission
+from autotune.search.calm import Calm, was_spoilt
 from autotune.search.confirm import PAIRS, confirm
 from autotune.search.foresight import Foresight
 from autotune.search.history import History, Tried
@@ -47,6 +48,7 @@ class Hunt:
         #: How many candidates it tries at the most.
         self.trials = self._proposals.listed if request.exhaustive else request.trials
         self._chances: dict[str, int] = {}
+        self._repeated = 0
         self._begun = False
         #: Whether no finalist held in fresh processes.
         self.hopeless = False
@@ -118,9 +120,9 @@ class Hunt:
 
     def _search(self, runner: Runner) -> None:
         """Try candidates until the trials, the time or the space run out."""
-        # Everything is everything, however often one of them has to be tried again.
+        # Everything is everything, and what has to be tried again is no other candidate.
         end = math.inf if self.request.exhaustive else runner.count + self.trials
-        while runner.count < end and not self._must_confirm_now(runner):
+        while runner.count - self._repeated < end and not self._must_confirm_now(runner):
             proposal = self._proposals.ask()
             if proposal is None:
                 runner.listener.said("nothing is left to try that may fit")
@@ -139,7 +141,8 @@ class Hunt:
         outcome = tried.outcome
         if outcome.status is Status.CANCELLED and runner.time_is_up:
             return False
-        if self._again(candidate_key(candidate), outcome):
+        if self._again(candidate_key(candidate), outcome, runner.calm):
+            self._repeated += 1
             self._proposals.put_back(proposal)
             return True
         if is_baseline:
@@ -151,12 +154,14 @@ class Hunt:
         status = tried.outcome.status
         return judge(status, tried.latency_s, tried.peak_bytes, self.request.budget_bytes)
 
-    def _again(self, key: str, outcome: Outcome) -> bool:
-        """Whether the candidate gets another try, because the failure may not be its own."""
-        environment = environment_failed(outcome)
-        if not environment and not may_be_chance(outcome):
+    def _again(self, key: str, outcome: Outcome, calm: Calm) -> bool:
+        """Whether the candidate gets another try, because what came out may not be its own."""
+        environment, spoilt = environment_failed(outcome), was_spoilt(outcome)
+        if not (environment or spoilt or may_be_chance(outcome)):
             return False
         self._chances[key] = self._chances.get(key, 0) + 1
+        if spoilt:
+            return self._chances[key] <= MOST_RETRIES and not calm.given_up
         if environment and self._chances[key] > MOST_RETRIES:
             raise CannotRun(
                 f"{outcome.status.sentence} {self._chances[key]} times: {outcome.message}",

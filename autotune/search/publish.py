@@ -159,6 +159,8 @@ def measured(candidate: Candidate, outcomes: Sequence[Outcome]) -> Measured:
             (one.host_bytes for one in peaks if one.host_bytes is not None), default=None
         ),
         binds=binding(worst),
+        discarded=sum(len(outcome.discarded) for outcome in outcomes),
+        disturbed=sum(outcome.disturbed is not None for outcome in outcomes),
         engaged=outcomes[-1].engaged,
     )
 

@@ -13,6 +13,7 @@ from autotune.engine.base import Engine, Step
 from autotune.errors import CannotRun
 from autotune.levers import by_schedule, start_up_s
 from autotune.records import Candidate, Effort, Outcome, TrialSpec
+from autotune.search.calm import Calm, was_spoilt
 from autotune.search.doubt import Doubt
 from autotune.search.history import History, Tried
 from autotune.search.listener import Listener
@@ -54,7 +55,12 @@ class Runner:
     stop_at: float | None = None
     doubt: Doubt = lambda candidate, outcome: None
     count: int = 0
+    calm: Calm = field(init=False)
     _baseline_s: float | None = field(default=None, init=False)
+    _spoilt: Outcome | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.calm = Calm(device=self.request.device, say=self.listener.said)
 
     def turn_to(self, request: Request, history: History) -> None:
         """Run trials for another budget from now on, and note them in its history."""
@@ -111,6 +117,8 @@ class Runner:
         budget_bytes: int | None,
         give_up_above_s: float | None,
     ) -> Tried:
+        if self._spoilt is not None:
+            self.calm.wait(self._spoilt, self.stop_at)
         self.count += 1
         spec = TrialSpec.model_validate(
             {
@@ -137,6 +145,7 @@ class Runner:
             with contextlib.suppress(CannotRun):
                 self._cancel(spec.trial, _INTERRUPTED_S)
             raise
+        self._spoilt = outcome if was_spoilt(outcome) else None
         problem = self.doubt(candidate, outcome) if outcome.status is Status.MEASURED else None
         if problem is not None:
             outcome = outcome.but(status=Status.IMPLAUSIBLE, message=problem)

@@ -50,5 +50,6 @@ def judge(
         return Judged(latency_s=latency_s, peak_bytes=peak_bytes, over=over)
     if status in _TOO_LARGE:
         return Judged(over=1.0)
-    slow = status is Status.TOO_SLOW
+    # What was still disturbed when waiting had been given up was slow beside its like.
+    slow = status in (Status.TOO_SLOW, Status.INTERFERED, Status.THROTTLED)
     return Judged(too_slow=slow, failed=not slow)

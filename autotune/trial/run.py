@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import Any
 from autotune import levers
 from autotune.levers.base import Target
 from autotune.levers.mechanisms.torch_names import is_accelerator
-from autotune.records import Health, Outcome, TrialSpec, Workload
+from autotune.records import Discarded, Health, Outcome, TrialSpec
 from autotune.status import Status
-from autotune.trial import clock, generate, output, prepared
+from autotune.trial import clock, generate, output, prepared, quiet
 from autotune.trial.guard import (
     GaveUp,
     classify,
@@ -27,20 +26,12 @@ from autotune.trial.guard import (
     lift_budget,
 )
 from autotune.trial.memory import Meter, make_meter
+from autotune.trial.patience import end_if_hopeless, left_out_s, made, patience
 from autotune.trial.weights import stored_bytes
 from autotune.trial.wire import OUTCOME, PICTURE, SPEC, Progress, read_record, write_record
 
-#: A first call also fills caches and starts threads: it may take this much longer and still win.
-_FIRST_CALL_ALLOWANCE = 3.0
-#: Never give up on a first call sooner: start-up costs do not scale with the model. On an
-#: accelerator (second entry) kernels are loaded, and cuDNN and cuBLAS started.
-_FIRST_CALL_FLOOR_S = (2.0, 15.0)
-#: A trial ends itself this long before the engine would end it, so that its outcome is written.
-_DEADLINE_RESERVE_S = 2.0
-#: Steps at the start of a generation that say nothing, and those after them that say enough.
-_UNSETTLED_STEPS, _SETTLED_STEPS = 2, 3
-#: An alarm of zero would never ring.
-_SHORTEST_S = 0.001
+#: How often samples are made again that were disturbed (M10), after waiting so long for quiet.
+_MOST_RETAKEN, _SETTLE_S = 3, 5.0
 
 
 def run_folder(folder: Path) -> Outcome:
@@ -80,6 +71,8 @@ def _run(spec: TrialSpec, folder: Path) -> tuple[_Trial, Outcome]:
             device=spec.device.kind,
         )
         message = _first_line(error)
+        if status is Status.TOO_SLOW and (why := trial.disturbance()) is not None:
+            status, message = Status.INTERFERED, f"{message}, and {why}"
     stage = progress.stage if status is not Status.MEASURED else "done"
     return trial, trial.outcome(status, stage, message, time.perf_counter() - start)
 
@@ -103,6 +96,10 @@ class _Trial:
     reference: Any = None
     too_large: bool = False
     left_out_s: float = 0.0
+    discarded: list[Discarded] = field(default_factory=list)
+    disturbed: str | None = None
+    #: When the call began that is being made, or was made last.
+    began: quiet.Moment | None = None
 
     def run(self) -> None:
         """Load, warm up, observe, sample."""
@@ -122,7 +119,7 @@ class _Trial:
                 free_compiler(Path(spec.prepared))
             enforce_budget(spec.device, spec.budget_bytes, torch.get_num_threads())
         self.progress.say("load")
-        workload = self._workload()
+        workload = made(spec)
         target = self.target = Target(
             model=spec.model,
             device=spec.device,
@@ -139,7 +136,7 @@ class _Trial:
         call = generate.caller(target.pipe, workload, target.multiple)
         watched = generate.watched(target, spec.choices)
         self._warm_up(call, synchronize, watched)
-        self.left_out_s = self._left_out_s()
+        self.left_out_s = left_out_s(spec, self.observation.forwards_s, self._multiple)
         self._sample(call, synchronize)
         self._count(call, clock.hidden(target, watched))
 
@@ -161,13 +158,16 @@ class _Trial:
                     synchronize,
                     self.progress.say,
                     watched,
-                    self._end_if_hopeless,
+                    lambda forwards_s: end_if_hopeless(self.spec, forwards_s, self._multiple),
                 )
-            with give_up_after(*self._patience(start_up_s)), watch as self.observation:
+            with self._limited(start_up_s), watch as self.observation:
                 seconds, result = clock.timed(lambda: call(0), synchronize)
             self.warmups_s.append(seconds)
             if not last:
                 self.meter.mark("first call")
+        if self.spec.effort.steps is not None:
+            # What is reckoned from its steps would be spoilt with them.
+            self.disturbed = self.disturbance()
         self.target.seen = self.observation.seen
         self._check(result)
 
@@ -178,75 +178,57 @@ class _Trial:
             return
         lift_budget(self.spec.device)
         self.progress.say("count")
-        with give_up_after(*self._patience()), clock.uncompiled(hidden) as seen:
+        with self._limited(), clock.uncompiled(hidden) as seen:
             call(0)
         self.target.seen = {**self.target.seen, **seen}
 
     def _patience(self, start_up_s: float = 0.0) -> tuple[float, str | None]:
-        """How long one call may take, and why not longer.
+        spent_s = time.perf_counter() - self.start
+        return patience(self.spec, spent_s, self._multiple, start_up_s)
 
-        It must still be able to win, and the deadline must not be reached: ending here, with an
-        outcome, tells a slow candidate from a stuck one.
-        """
-        spent = time.perf_counter() - self.start
-        left = max(_SHORTEST_S, self.spec.deadline_s - _DEADLINE_RESERVE_S - spent)
-        if self.spec.give_up_above_s is not None:
-            floor = _FIRST_CALL_FLOOR_S[is_accelerator(self.spec.device)]
-            wins = self.spec.give_up_above_s * (self.target.multiple if self.target else 1)
-            limit = max(floor, wins * _FIRST_CALL_ALLOWANCE) + start_up_s
-            if limit < left:
-                return limit, None
-        return left, f"the deadline of {self.spec.deadline_s:.3g} s was reached"
+    @property
+    def _multiple(self) -> int:
+        return self.target.multiple if self.target else 1
 
-    def _end_if_hopeless(self, forwards_s: Sequence[float]) -> None:
-        """End a generation whose steps alone will take longer than can win.
+    @contextlib.contextmanager
+    def _limited(self, start_up_s: float = 0.0) -> Iterator[None]:
+        """Around one call: it ends when it takes too long, and what disturbs it is seen."""
+        self.began = quiet.now()
+        with give_up_after(*self._patience(start_up_s)):
+            yield
 
-        Never from the first steps; and not with a cache, whose later steps cost less.
-        """
-        limit, later = self.spec.give_up_above_s, forwards_s[_UNSETTLED_STEPS:]
-        if limit is None or len(later) < _SETTLED_STEPS or self.target is None:
-            return
-        if levers.by_schedule(self.spec.choices):
-            return
-        # Every step calls the denoiser once at the least.
-        least_s = statistics.median(later) * self.spec.workload.steps / self.target.multiple
-        if least_s > limit:
-            raise GaveUp(
-                f"its {self.spec.workload.steps} steps alone take {least_s:.3g} s, "
-                f"{limit:.3g} s would be too much"
-            )
-
-    def _workload(self) -> Workload:
-        """What each generation makes: the workload, with fewer steps if that is asked for."""
-        work, few = self.spec.workload, self.spec.effort.steps
-        return work if few is None else work.but(steps=min(few, work.steps))
-
-    def _left_out_s(self) -> float:
-        """What the steps would have taken that each generation leaves out, from those it has."""
-        few, whole = self._workload().steps, self.spec.workload.steps
-        forwards_s = self.observation.forwards_s
-        later = forwards_s[_UNSETTLED_STEPS:] or forwards_s
-        if few == whole or not later or self.target is None:
-            return 0.0
-        calls_a_step = len(forwards_s) / few
-        step_s = statistics.median(later) * calls_a_step / self.target.multiple
-        return (whole - few) * step_s
+    def disturbance(self) -> str | None:
+        """What disturbed the call that ended last, or is being made."""
+        return quiet.disturbance(self.began, quiet.now())
 
     def _sample(self, call: Any, synchronize: Any) -> None:
         """Timed calls. A candidate that can no longer win is sampled once."""
-        assert self.target is not None
         assert self.meter is not None
-        for number in range(1, self.spec.effort.samples + 1):
-            self.progress.say("sample", n=number, of=self.spec.effort.samples)
-            with give_up_after(*self._patience()):
+        number, of = 1, self.spec.effort.samples
+        while number <= of:
+            self.progress.say("sample", n=number, of=of)
+            with self._limited():
                 seconds, result = clock.timed(partial(_picture, call, number), synchronize)
-            seconds /= self.target.multiple  # for the workload's batch, whatever one call makes
+            why = self.disturbance()
+            seconds /= self._multiple  # for the workload's batch, whatever one call makes
+            if why is not None and self._may_retake(seconds):
+                self.discarded.append(Discarded(seconds=seconds, why=why))
+                quiet.settle(_SETTLE_S)
+                continue
+            self.disturbed = self.disturbed or why
             self.samples_s.append(seconds)
             self._differs(result)
             limit = self.spec.give_up_above_s
             if limit is not None and seconds + self.left_out_s > limit:
                 break
+            number += 1
         self.meter.mark("whole call")
+
+    def _may_retake(self, seconds: float) -> bool:
+        """Whether a sample may be made again: not for ever (M10), nor up to the deadline."""
+        left_s, _ = self._patience()
+        calls_s = seconds * self._multiple * (self.spec.effort.samples + 1)
+        return len(self.discarded) < _MOST_RETAKEN and left_s > calls_s + _SETTLE_S
 
     def _check(self, result: Any) -> None:
         picture = output.picture_of(result)
@@ -319,6 +301,8 @@ class _Trial:
             warmups_s=tuple(self.warmups_s),
             samples_s=tuple(self.samples_s),
             left_out_s=self.left_out_s,
+            discarded=tuple(self.discarded),
+            disturbed=self.disturbed,
             forwards_s=tuple(self.observation.forwards_s),
             phases_s=self.observation.phases_s,
             memory=self.meter.report() if self.meter else None,

@@ -96,7 +96,7 @@ def test_every_rule_that_helped_to_empty_the_space_is_named() -> None:
 
 
 def test_a_candidate_that_breaks_a_rule_is_refused_with_reason_and_citation() -> None:
-    reason = admission(family="flux").refusal({"dtype": "fp16", "attention": "native"})
+    reason = admission(family="flux").rule({"dtype": "fp16", "attention": "native"})
     assert reason is not None
     assert "black pictures" in reason
     assert "diffusers#9096" in reason
@@ -108,8 +108,8 @@ def test_what_surely_takes_more_than_the_budget_is_refused_to_the_byte(
     choice: str, kind: str
 ) -> None:
     least = admission(kind=kind).memory({"dtype": choice}).least_bytes
-    assert admission(kind=kind, budget=least).refusal({"dtype": choice}) is None
-    reason = admission(kind=kind, budget=least - 1).refusal({"dtype": choice})
+    assert admission(kind=kind, budget=least).rule({"dtype": choice}) is None
+    reason = admission(kind=kind, budget=least - 1).rule({"dtype": choice})
     assert reason is not None
     assert " at the least, " in reason
 

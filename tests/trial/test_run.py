@@ -17,7 +17,8 @@ from autotune.status import Status
 from autotune.trial.wire import SPEC, read_outcome, write_record
 from tests.engine.driving import trial_processes
 from tests.stubs.chaos.chaos_lever import SHARED_BYTES
-from tests.trial.bench import ROOT, SMALL, python_path, tiny_model, trial_spec
+from tests.trial.bench import ROOT, SHORT, SMALL, python_path, tiny_model, trial_spec
+from tests.trial.test_quiet import busy_processors
 
 pytestmark = pytest.mark.trials
 
@@ -240,3 +241,24 @@ def test_a_compile_gets_time_and_memory_and_leaves_no_process(
     link = plain_folder(folder)
     assert link is not None
     link.unlink()  # the only thing outside of the folder
+
+
+def test_samples_beside_a_busy_process_are_made_again_and_marked(run_in_child: Runs) -> None:
+    with busy_processors():
+        outcome, _ = run_in_child(
+            workload=SMALL.but(steps=12), effort=Effort(warmups=1, samples=2), deadline_s=300.0
+        )
+    assert outcome.status is Status.MEASURED, outcome.message
+    assert len(outcome.samples_s) == 2
+    assert len(outcome.discarded) == 3, "no more than three (M10)"
+    assert all("other processes took" in one.why for one in outcome.discarded)
+    assert outcome.disturbed is not None
+
+
+def test_what_is_too_slow_beside_a_busy_process_was_interfered_with(run_in_child: Runs) -> None:
+    with busy_processors():
+        outcome, _ = run_in_child(
+            workload=SMALL.but(steps=400), effort=SHORT, give_up_above_s=0.01
+        )
+    assert outcome.status is Status.INTERFERED, outcome.message
+    assert "and other processes took" in outcome.message
