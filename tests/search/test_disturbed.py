@@ -22,6 +22,7 @@ from autotune.status import Status
 from tests.search.factory import make_device
 from tests.search.studies import FP16, WORLD, study
 from tests.search.table_engine import failed
+from tests.sources import ROOT
 
 OTHERS = "other processes took 50% of the processors' time"
 
@@ -148,23 +149,31 @@ def test_samples_that_were_made_again_are_counted(tmp_path: Path) -> None:
     assert any(said in line for line in explanation(result.recipe, "it"))
 
 
+#: A study that waits: what computes beside it is no descendant of its process.
+WAITING = """
+from autotune.search.calm import Calm
+from autotune.status import Status
+from tests.search.factory import make_device
+from tests.search.table_engine import failed
+
+Calm(device=make_device(kind="cpu"), say=print).wait(failed("1", Status.INTERFERED), None)
+"""
+
+
 def test_calm_is_awaited_while_a_process_of_somebody_else_computes() -> None:
-    spin = "import time\nend = time.time() + 4\nwhile time.time() < end: pass"
-    # Its parent is gone: it is no descendant of ours.
-    start = (
-        "import subprocess as s, sys\n"
-        f"print(s.Popen([sys.executable, '-c', {spin!r}], stdout=s.DEVNULL, stderr=s.DEVNULL).pid)"
+    spin = "import time\nend = time.time() + 6\nwhile time.time() < end: pass"
+    burner = subprocess.Popen([sys.executable, "-c", spin])
+    waiting = subprocess.run(
+        [sys.executable, "-c", WAITING],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        cwd=ROOT,
     )
-    line = [sys.executable, "-c", start]
-    burner = int(subprocess.run(line, capture_output=True, check=True, timeout=30).stdout)
-    said: list[str] = []
-    time.sleep(0.5)
-    Calm(device=make_device(kind="cpu"), say=said.append).wait(
-        failed("0001", Status.INTERFERED), None
-    )
-    assert len(said) == 1
+    said = waiting.stdout.splitlines()
+    assert burner.wait(1) == 0, "it did not wait for the end"
     assert re.fullmatch(r"other processes take \d+% of the processors' time: .*", said[0])
-    assert not Path(f"/proc/{burner}").exists()
 
 
 def test_nobody_waits_beyond_the_end_of_the_study() -> None:

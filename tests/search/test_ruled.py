@@ -108,8 +108,8 @@ def test_what_surely_takes_more_than_the_budget_is_refused_to_the_byte(
     choice: str, kind: str
 ) -> None:
     least = admission(kind=kind).memory({"dtype": choice}).least_bytes
-    assert admission(kind=kind, budget=least).rule({"dtype": choice}) is None
-    reason = admission(kind=kind, budget=least - 1).rule({"dtype": choice})
+    assert admission(kind=kind, budget=least).too_large({"dtype": choice}) is None
+    reason = admission(kind=kind, budget=least - 1).too_large({"dtype": choice})
     assert reason is not None
     assert " at the least, " in reason
 
