@@ -114,6 +114,21 @@ class Quality(Record):
     why: str
 
 
+class Bought(Record):
+    """What happened when a lever of the winner was put back, alone, in one trial.
+
+    ``ratio`` is the time without it over the time with it, ``saved_bytes`` by how much the peak
+    without it was higher. Without them ``status`` and ``why`` say how the trial ended.
+    """
+
+    lever: LeverName
+    choice: ChoiceId
+    status: Status
+    ratio: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    saved_bytes: Annotated[int, Field(ge=-(2**50), le=2**50)] | None = None
+    why: str | None = None
+
+
 class EvidenceBlock(Record):
     """Everything that backs the choices."""
 
@@ -122,6 +137,7 @@ class EvidenceBlock(Record):
     comparison: Comparison
     quality: Quality
     effort: Effort
+    bought: Annotated[tuple[Bought, ...], Field(max_length=64)] = ()
     trials: Count
     seconds: Duration
 

@@ -7,6 +7,7 @@ from typing import TextIO
 
 from autotune.recipe.schema import Recipe
 from autotune.report.words import (
+    bought_phrase,
     calling_phrase,
     change_phrase,
     console_for,
@@ -50,6 +51,7 @@ def explanation(recipe: Recipe, name: str) -> Iterator[str]:
     if calling is not None:
         yield f"calls:    {calling}"
     yield from _evidence(recipe)
+    yield from _bought(recipe)
     yield from _refused(recipe)
     yield from _frontier(recipe)
 
@@ -84,6 +86,15 @@ def _evidence(recipe: Recipe) -> Iterator[str]:
         )
     quality = recipe.evidence.quality
     yield f"quality:  health {quality.health}, fidelity {quality.fidelity}: {quality.why}"
+
+
+def _bought(recipe: Recipe) -> Iterator[str]:
+    if not recipe.evidence.bought:
+        return
+    yield ""
+    yield "what each lever bought (put back alone, once, the others left):"
+    for one in recipe.evidence.bought:
+        yield f"  {bought_phrase(one)}"
 
 
 def _refused(recipe: Recipe) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from autotune.report.caches import compare_caches
 from autotune.report.words import (
+    bought_phrase,
     calling_phrase,
     change_phrase,
     console_for,
@@ -153,6 +154,8 @@ def _advice_on(recipe: Recipe) -> Iterator[str]:
             f"{format_ratio(comparison.ratio)} ({low} to {high} over {processes} fresh "
             "processes a side, interleaved)"
         )
+    for one in recipe.evidence.bought:
+        yield f"        {bought_phrase(one)}"
     if (disturbed := disturbed_phrase(winner)) is not None:
         yield f"        {disturbed}"
     if recipe.evidence.quality.fidelity == "not assessed":

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
+from autotune.units import format_bytes, format_ratio
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from autotune.recipe.schema import Measured
+    from autotune.recipe.schema import Bought, Measured
     from autotune.records import Candidate, Workload
     from autotune.search.history import Tried
 
@@ -77,6 +79,18 @@ def disturbed_phrase(winner: Measured) -> str | None:
     if winner.discarded:
         return f"{winner.discarded} samples were disturbed by other programs and made again"
     return None
+
+
+def bought_phrase(one: Bought) -> str:
+    """What a lever bought, in a line."""
+    named = f"{one.lever}={one.choice}"
+    if one.ratio is None or one.saved_bytes is None:
+        return f"{named}: cannot be put back alone: {one.why or one.status.sentence}"
+    memory = "the same memory"
+    if one.saved_bytes:
+        less = "less" if one.saved_bytes > 0 else "more"
+        memory = f"{format_bytes(abs(one.saved_bytes))} {less}"
+    return f"{named}: {format_ratio(one.ratio)} the speed, {memory}"
 
 
 def reckoned_phrase(steps: int, of: int | None = None) -> str:

@@ -31,6 +31,8 @@ class Side:
 
     candidate: Candidate
     outcomes: list[Outcome] = field(default_factory=list)
+    #: Processes with another workload, whose peaks count and whose times do not.
+    others: list[Outcome] = field(default_factory=list)
 
     @property
     def processes_s(self) -> tuple[tuple[float, ...], ...]:
@@ -45,7 +47,8 @@ class Side:
     @property
     def peak_bytes(self) -> int:
         """The highest peak of all processes."""
-        return max(outcome.memory.peak_bytes for outcome in self.outcomes if outcome.memory)
+        every = (*self.outcomes, *self.others)
+        return max(outcome.memory.peak_bytes for outcome in every if outcome.memory)
 
 
 @dataclass(frozen=True, kw_only=True)

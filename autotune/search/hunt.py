@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 from autotune.errors import CannotRun, NoResult
 from autotune.estimate.ceilings import Ceilings
 from autotune.records import Outcome, candidate_key
 from autotune.search.admission import Admission
+from autotune.search.bought import find_bought
 from autotune.search.calm import Calm, was_spoilt
 from autotune.search.confirm import PAIRS, confirm
 from autotune.search.foresight import Foresight
@@ -19,10 +21,12 @@ from autotune.search.policy import LAST
 from autotune.search.proposals import Proposal, Proposals
 from autotune.search.publish import Winner, provisional_winner, winner_of
 from autotune.search.request import CONFIRM, SCREEN, Request
+from autotune.search.room import lacks_room
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
 from autotune.search.samplers import make_proposals
 from autotune.search.space import Space
 from autotune.search.verdict import Judged, judge
+from autotune.stats.compare import Verdict
 from autotune.status import Status
 
 #: Finalists whose confirmation may fail before the best of the rest is not worth confirming.
@@ -86,6 +90,7 @@ class Hunt:
         self._search(runner)
         if self.history.feasible():
             self.winner = self._decide(runner, confirmed)
+            self._explain(runner)
         elif not runner.time_is_up:
             runner.listener.chapter("Nothing fits: measuring what would")
             self.needed = find_needed(runner, self.history, self.admission)
@@ -104,6 +109,15 @@ class Hunt:
         for candidate, reason in self.foresight.refused(best.candidate if best else None):
             if candidate_key(candidate) not in tried:
                 self.history.refuse(candidate, reason)
+
+    def _explain(self, runner: Runner) -> None:
+        """Find out which of the winner's levers did it; what is known so far is kept."""
+        winner = self.winner
+        if winner is None or winner.bought or winner.comparison.verdict is Verdict.IS_BASELINE:
+            return
+        runner.listener.chapter("What each lever bought")
+        for bought in find_bought(runner, self.history, self.admission, winner.measured):
+            winner = self.winner = replace(winner, bought=(*winner.bought, bought))
 
     def _propose(self, trials: int) -> Proposals:
         request = self.request
@@ -215,12 +229,14 @@ class Hunt:
             confirmed = confirm(runner, best.candidate, history.space.baseline if ran else None)
             if confirmed.cut_short:
                 return None
-            if confirmed.failed is None:
+            failed = confirmed.failed or lacks_room(runner, confirmed.finalist)
+            if failed is None:
                 return winner_of(confirmed, self.request)
-            history.disprove(confirmed.failed)
+            history.disprove(failed)
+            why = failed.outcome.message if confirmed.failed is None else ""
             runner.listener.said(
-                "the finalist failed in a fresh process "
-                f"({confirmed.failed.outcome.status.sentence}): the next one is confirmed instead"
+                f"the finalist failed in a fresh process ({why or failed.outcome.status.sentence})"
+                ": the next one is confirmed instead"
             )
         raise NoResult(
             "no candidate held in fresh processes; the fastest were tried: "

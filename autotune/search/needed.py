@@ -20,7 +20,7 @@ from autotune.status import Status
 
 #: Peaks of two processes differ by a few per cent (allocator, thread timing); on a processor,
 #: where glibc's heaps count, by up to fifteen, and a study needs nine processes that hold.
-_HEADROOM, _HEADROOM_ON_HOST = 1.05, 1.12
+_HEADROOM, _HEADROOM_ON_HOST = 1.05, 1.15
 _ROUND_BYTES = 1 << 20
 #: Single choices to measure: one of each lever that saves memory, and some to spare.
 _MOST_SIZED = 16

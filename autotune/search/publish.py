@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import autotune
 from autotune.models.given import kinds_needed
 from autotune.recipe.schema import (
+    Bought,
     Budget,
     Comparison,
     EvidenceBlock,
@@ -43,11 +44,13 @@ class Winner:
     #: Of a screen, how many steps it ran, if they were fewer than the workload's.
     steps: int | None = None
     runner_up: Refused | None = None
+    bought: tuple[Bought, ...] = ()
 
 
 def winner_of(confirmed: Confirmed, request: Request) -> Winner:
     """Decide between finalist and baseline: only what is proven faster replaces the baseline."""
-    finalist = measured(confirmed.finalist.candidate, confirmed.finalist.outcomes)
+    ours = confirmed.finalist
+    finalist = measured(ours.candidate, ours.outcomes, ours.others)
     if confirmed.baseline is None or confirmed.compared is None:
         return Winner(
             measured=finalist,
@@ -122,6 +125,7 @@ def compose(
             comparison=winner.comparison,
             quality=Quality(health="passed", fidelity="not assessed", why=_why_not(request)),
             effort=CONFIRM if winner.confirmed else SCREEN.but(steps=winner.steps),
+            bought=winner.bought,
             trials=trials,
             seconds=seconds,
         ),
@@ -138,15 +142,18 @@ def compose(
     )
 
 
-def measured(candidate: Candidate, outcomes: Sequence[Outcome]) -> Measured:
-    """What the processes of one candidate say together."""
+def measured(
+    candidate: Candidate, outcomes: Sequence[Outcome], others: Sequence[Outcome] = ()
+) -> Measured:
+    """What the processes of one candidate say together; of others only the peaks count."""
     # Of a screen with fewer steps, what it left out is part of each sample.
     processes = tuple(
         tuple(sample + outcome.left_out_s for sample in outcome.samples_s) for outcome in outcomes
     )
-    peaks = [outcome.memory for outcome in outcomes if outcome.memory is not None]
+    every = (*outcomes, *others)
+    peaks = [outcome.memory for outcome in every if outcome.memory is not None]
     highest = max(peaks, key=lambda memory: memory.peak_bytes)
-    worst = next(outcome for outcome in outcomes if outcome.memory is highest)
+    worst = next(outcome for outcome in every if outcome.memory is highest)
     return Measured(
         choices=candidate,
         processes_s=processes,

@@ -12,7 +12,7 @@ from pathlib import Path
 from autotune.engine.base import Engine, Step
 from autotune.errors import CannotRun
 from autotune.levers import by_schedule, start_up_s
-from autotune.records import Candidate, Effort, Outcome, TrialSpec
+from autotune.records import Candidate, Effort, Outcome, TrialSpec, Workload
 from autotune.search.calm import Calm, was_spoilt
 from autotune.search.doubt import Doubt
 from autotune.search.history import History, Tried
@@ -87,11 +87,17 @@ class Runner:
         return tried
 
     def repeat(
-        self, candidate: Candidate, why: str, effort: Effort, *, budget_bytes: int | None
+        self,
+        candidate: Candidate,
+        why: str,
+        effort: Effort,
+        *,
+        budget_bytes: int | None,
+        workload: Workload | None = None,
     ) -> Tried:
         """Run a trial that decides nothing in the search: a confirmation, or a sizing."""
         purpose = "confirm" if why == "confirm" else "size"
-        tried = self._run(candidate, purpose, why, effort, budget_bytes, None)
+        tried = self._run(candidate, purpose, why, effort, budget_bytes, None, workload)
         self.listener.ended(tried, self.history)
         return tried
 
@@ -116,6 +122,7 @@ class Runner:
         effort: Effort,
         budget_bytes: int | None,
         give_up_above_s: float | None,
+        workload: Workload | None = None,
     ) -> Tried:
         if self._spoilt is not None:
             self.calm.wait(self._spoilt, self.stop_at)
@@ -126,7 +133,7 @@ class Runner:
                 "purpose": purpose,
                 "model": self.request.model,
                 "choices": dict(candidate),
-                "workload": self.request.model.workload,
+                "workload": workload or self.request.model.workload,
                 "device": self.request.device,
                 "effort": effort,
                 "budget_bytes": budget_bytes,

@@ -114,9 +114,9 @@ def test_when_nothing_fits_the_budget_that_would_do_can_be_copied(tmp_path: Path
     result, _, _ = study(tmp_path, World(), budget_bytes=60_000_000)
     lines = list(advice(result))
     assert lines[0] == "nothing fits 57 MiB: no recipe was written"
-    assert lines[1] == "smallest budget that would do: 107 MiB (seen to work, baseline)"
+    assert lines[1] == "smallest budget that would do: 110 MiB (seen to work, baseline)"
     assert lines[2] == "what binds: transformer during denoise"
-    assert lines[-1] == "hint: --vram 113MB"
+    assert lines[-1] == "hint: --vram 116MB"
 
 
 def test_each_way_to_end_without_a_recipe_has_its_own_sentence(tmp_path: Path) -> None:

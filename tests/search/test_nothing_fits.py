@@ -25,7 +25,7 @@ def test_when_nothing_fits_the_smallest_budget_is_measured_and_tried_out(tmp_pat
     assert needed.tried_out
     assert needed.candidate == {**BASELINE, "dtype": "fp16", "vae-tiling": "half"}
     # The peak of the leanest, 72 MB, and 5 % on top.
-    assert 72_000_000 * 1.12 <= needed.budget_bytes <= 72_000_000 * 1.12 + (1 << 20)
+    assert 72_000_000 * 1.15 <= needed.budget_bytes <= 72_000_000 * 1.15 + (1 << 20)
     assert needed.binds == "transformer during denoise"
     last = engine.specs[-1]
     assert last.purpose == "size"
@@ -62,7 +62,7 @@ def test_a_budget_that_fails_when_tried_out_is_raised_and_then_only_estimated(
     assert not result.needed.tried_out
     budgets = [spec.budget_bytes for spec in engine.specs[-3:]]
     assert budgets == sorted(budgets)  # type: ignore[type-var]
-    assert result.needed.budget_bytes > 72_000_000 * 1.12 * 1.1 * 1.1
+    assert result.needed.budget_bytes > 72_000_000 * 1.15 * 1.1 * 1.1
 
 
 def test_a_candidate_that_just_missed_never_leads_to_advice_below_what_was_asked(

@@ -104,7 +104,11 @@ def test_a_space_with_one_candidate_needs_no_search_and_is_confirmed(tmp_path: P
     recipe = published(result)
     assert recipe.choices == BASELINE
     assert recipe.evidence.comparison.verdict is Verdict.IS_BASELINE
-    assert [spec.purpose for spec in engine.specs] == ["baseline"] + ["confirm"] * PAIRS
+    assert [spec.purpose for spec in engine.specs] == [
+        "baseline",
+        *["confirm"] * PAIRS,
+        "size",
+    ]
 
 
 def test_a_pinned_lever_is_never_changed(tmp_path: Path) -> None:
