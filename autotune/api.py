@@ -33,6 +33,7 @@ def suggest(
     sampler: str = "shortlist",
     exhaustive: bool = False,
     record: str | Path | None = None,
+    against: str | None = None,
     seed: int = 0,
     fix: Mapping[str, str] | None = None,
     space: str | None = None,
@@ -62,6 +63,7 @@ def suggest(
             ``module:Class`` of Optuna's kind.
         exhaustive: Try every candidate that may fit.
         record: Where to write what was measured as a recorded space.
+        against: ``docs`` measures the winner beside what diffusers' documentation advises.
         seed: Same seed, same proposals for the same outcomes.
         fix: Levers that the search must leave at a choice: ``{"attention": "native"}``.
         space: A shipped search space by name, or a TOML file.
@@ -94,6 +96,7 @@ def suggest(
         sampler=sampler,
         exhaustive=exhaustive,
         record=record,
+        against=against,
         seed=seed,
         fix=fix or {},
         space=space,

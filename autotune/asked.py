@@ -43,6 +43,7 @@ class Asked:
     sampler: str = "shortlist"
     exhaustive: bool = False
     record: str | Path | None = None
+    against: str | None = None
     seed: int = 0
     fix: Mapping[str, str] = field(default_factory=dict)
     space: str | None = None
@@ -127,6 +128,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
             sampler=asked.sampler,
             exhaustive=asked.exhaustive,
             record=record,
+            against=asked.against,
         )
         for vram, budget, out in zip(vrams, budgets, outs, strict=True)
     ]
@@ -243,6 +245,8 @@ def _check_search(asked: Asked) -> None:
 
     if asked.exhaustive and asked.trials is not None:
         raise BadInput("--exhaustive tries everything, --trials does not", hint="leave one out")
+    if asked.against not in (None, "docs"):
+        raise BadInput(f"there is nothing called {shorten(asked.against)}", hint="--against docs")
     if asked.exhaustive and asked.sampler != "shortlist":
         raise BadInput(
             "--exhaustive tries everything in its own order, and asks no --sampler",

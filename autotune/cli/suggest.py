@@ -65,6 +65,11 @@ def _add_search(search: Any) -> None:
         action="store_true",
         help="try every candidate that may fit, the fastest by what is foreseen first",
     )
+    search.add_argument(
+        "--against",
+        metavar="docs",
+        help="measure the winner beside what diffusers' documentation advises for the model",
+    )
     search.add_argument("--seed", metavar="N", default="0", help="of the search (default: 0)")
     search.add_argument(
         "--set",
@@ -183,6 +188,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "sampler": arguments.sampler,
         "exhaustive": arguments.exhaustive,
         "record": arguments.record,
+        "against": arguments.against,
         "space": arguments.space,
         "quality": arguments.quality,
         "weights": arguments.weights,

@@ -34,6 +34,14 @@ def _untrue(recipe: Recipe) -> Iterator[str]:
         yield from _measured("evidence.baseline", recipe.evidence.baseline)
     yield from _winner(recipe)
     yield from _comparison(recipe)
+    for number, one in enumerate(recipe.evidence.against):
+        found = one.compared
+        said = Verdict.CANNOT_SAY if found is None else found.verdict
+        if one.verdict not in {said, Verdict.CANNOT_SAY}:
+            yield (
+                f"evidence.against[{number}].verdict is {one.verdict.value!r}, the samples say "
+                f"{said.value!r}"
+            )
 
 
 def _model(recipe: Recipe) -> Iterator[str]:

@@ -7,13 +7,14 @@ History: 1 is the first format.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
 from autotune.records import Effort, Evidence, Fingerprint, Record, Workload
-from autotune.stats.compare import Verdict
+from autotune.stats.compare import Compared, Verdict, compare
 from autotune.status import Status
 
 FORMAT: Final = 1
@@ -117,16 +118,56 @@ class Quality(Record):
 class Bought(Record):
     """What happened when a lever of the winner was put back, alone, in one trial.
 
-    ``ratio`` is the time without it over the time with it, ``saved_bytes`` by how much the peak
-    without it was higher. Without them ``status`` and ``why`` say how the trial ended.
+    ``samples_s`` and ``peak_bytes`` are those without it, ``beside_s`` and ``beside_bytes`` those
+    of the winner in the same kind of trial. Without them ``status`` and ``why`` say how it ended.
     """
 
     lever: LeverName
     choice: ChoiceId
     status: Status
-    ratio: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    saved_bytes: Annotated[int, Field(ge=-(2**50), le=2**50)] | None = None
+    samples_s: Samples | None = None
+    beside_s: Latency | None = None
+    peak_bytes: Bytes | None = None
+    beside_bytes: Bytes | None = None
     why: str | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """The time without it over the time with it."""
+        if self.samples_s is None or self.beside_s is None:
+            return None
+        return statistics.median(self.samples_s) / self.beside_s
+
+    @property
+    def saved_bytes(self) -> int | None:
+        """By how much the peak without it was higher."""
+        if self.peak_bytes is None or self.beside_bytes is None:
+            return None
+        return self.peak_bytes - self.beside_bytes
+
+
+class Against(Record):
+    """A setup that somebody advises, beside the recipe: in turns, in fresh processes.
+
+    ``choices`` are what it changes of the baseline, ``verdict`` is the recipe's. Without samples
+    ``why`` says why it did not run.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[\w .,+-]{1,64}$")]
+    choices: Choices
+    source: str
+    verdict: Verdict
+    ours_s: Processes | None = None
+    theirs_s: Processes | None = None
+    peak_bytes: Bytes | None = None
+    why: str
+
+    @property
+    def compared(self) -> Compared | None:
+        """What the samples say of the recipe."""
+        if self.ours_s is None or self.theirs_s is None:
+            return None
+        return compare(self.ours_s, self.theirs_s)
 
 
 class EvidenceBlock(Record):
@@ -137,6 +178,7 @@ class EvidenceBlock(Record):
     comparison: Comparison
     quality: Quality
     effort: Effort
+    against: Annotated[tuple[Against, ...], Field(max_length=16)] = ()
     bought: Annotated[tuple[Bought, ...], Field(max_length=64)] = ()
     trials: Count
     seconds: Duration

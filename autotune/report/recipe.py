@@ -7,6 +7,7 @@ from typing import TextIO
 
 from autotune.recipe.schema import Recipe
 from autotune.report.words import (
+    against_phrase,
     bought_phrase,
     calling_phrase,
     change_phrase,
@@ -52,6 +53,7 @@ def explanation(recipe: Recipe, name: str) -> Iterator[str]:
         yield f"calls:    {calling}"
     yield from _evidence(recipe)
     yield from _bought(recipe)
+    yield from _against(recipe)
     yield from _refused(recipe)
     yield from _frontier(recipe)
 
@@ -95,6 +97,16 @@ def _bought(recipe: Recipe) -> Iterator[str]:
     yield "what each lever bought (put back alone, once, the others left):"
     for one in recipe.evidence.bought:
         yield f"  {bought_phrase(one)}"
+
+
+def _against(recipe: Recipe) -> Iterator[str]:
+    if not recipe.evidence.against:
+        return
+    yield ""
+    yield "beside what is advised (in turns, in fresh processes):"
+    for one in recipe.evidence.against:
+        yield f"  {against_phrase(one)}"
+        yield f"    {change_phrase(one.choices)}; {one.source}"
 
 
 def _refused(recipe: Recipe) -> Iterator[str]:

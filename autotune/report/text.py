@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from autotune.report.caches import compare_caches
 from autotune.report.words import (
+    against_phrase,
     bought_phrase,
     calling_phrase,
     change_phrase,
@@ -156,6 +157,8 @@ def _advice_on(recipe: Recipe) -> Iterator[str]:
         )
     for one in recipe.evidence.bought:
         yield f"        {bought_phrase(one)}"
+    for other in recipe.evidence.against:
+        yield f"        against {against_phrase(other)}"
     if (disturbed := disturbed_phrase(winner)) is not None:
         yield f"        {disturbed}"
     if recipe.evidence.quality.fidelity == "not assessed":

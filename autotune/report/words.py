@@ -11,7 +11,7 @@ from autotune.units import format_bytes, format_ratio
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from autotune.recipe.schema import Bought, Measured
+    from autotune.recipe.schema import Against, Bought, Measured
     from autotune.records import Candidate, Workload
     from autotune.search.history import Tried
 
@@ -79,6 +79,20 @@ def disturbed_phrase(winner: Measured) -> str | None:
     if winner.discarded:
         return f"{winner.discarded} samples were disturbed by other programs and made again"
     return None
+
+
+def against_phrase(one: Against) -> str:
+    """How a recipe compares with a setup that somebody advises, in a line."""
+    from autotune.stats.compare import Verdict
+
+    found = one.compared
+    if found is None:
+        return f"{one.name}: {one.why}"
+    interval = f"{format_ratio(found.low)} to {format_ratio(found.high)}"
+    verdict = f"{format_ratio(found.ratio)} its speed ({interval})"
+    if one.verdict is not Verdict.FASTER:
+        verdict = f"{one.verdict.value}: {verdict}"
+    return f"{one.name}: {verdict}; it peaks at {format_bytes(one.peak_bytes or 0)}"
 
 
 def bought_phrase(one: Bought) -> str:

@@ -37,16 +37,18 @@ def find_bought(
 
 
 def _compared(lever: str, choice: str, tried: Tried, beside: tuple[float, int]) -> Bought:
-    latency_s, peak_bytes = tried.latency_s, tried.peak_bytes
-    if latency_s is None or peak_bytes is None:
+    if tried.peak_bytes is None:
         why = tried.outcome.message or tried.outcome.status.sentence
         return Bought(lever=lever, choice=choice, status=tried.outcome.status, why=why)
     return Bought(
         lever=lever,
         choice=choice,
         status=Status.MEASURED,
-        ratio=latency_s / beside[0],
-        saved_bytes=peak_bytes - beside[1],
+        # Of steps that were left out, the time is part of each sample.
+        samples_s=tuple(one + tried.outcome.left_out_s for one in tried.outcome.samples_s),
+        beside_s=beside[0],
+        peak_bytes=tried.peak_bytes,
+        beside_bytes=beside[1],
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from autotune.errors import CannotRun, NoResult
 from autotune.estimate.ceilings import Ceilings
-from autotune.records import Outcome, candidate_key
+from autotune.records import Choice, Outcome, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.bought import find_bought
 from autotune.search.calm import Calm, was_spoilt
@@ -20,6 +20,7 @@ from autotune.search.needed import Needed, find_needed
 from autotune.search.policy import LAST
 from autotune.search.proposals import Proposal, Proposals
 from autotune.search.publish import Winner, provisional_winner, winner_of
+from autotune.search.references import measure_against
 from autotune.search.request import CONFIRM, SCREEN, Request
 from autotune.search.room import lacks_room
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
@@ -40,8 +41,14 @@ class Hunt:
     """
 
     def __init__(
-        self, request: Request, space: Space, admission: Admission, ceilings: Ceilings
+        self,
+        request: Request,
+        space: Space,
+        admission: Admission,
+        ceilings: Ceilings,
+        offered: Sequence[Choice] = (),
     ) -> None:
+        self._offered = offered
         self.history = History(space=space, budget_bytes=request.budget_bytes)
         self.foresight = Foresight(space, admission, ceilings)
         self.winner: Winner | None = None
@@ -113,11 +120,18 @@ class Hunt:
     def _explain(self, runner: Runner) -> None:
         """Find out which of the winner's levers did it; what is known so far is kept."""
         winner = self.winner
-        if winner is None or winner.bought or winner.comparison.verdict is Verdict.IS_BASELINE:
+        if winner is None or winner.bought or winner.against:
             return
-        runner.listener.chapter("What each lever bought")
-        for bought in find_bought(runner, self.history, self.admission, winner.measured):
-            winner = self.winner = replace(winner, bought=(*winner.bought, bought))
+        if winner.comparison.verdict is not Verdict.IS_BASELINE:
+            runner.listener.chapter("What each lever bought")
+            for bought in find_bought(runner, self.history, self.admission, winner.measured):
+                winner = self.winner = replace(winner, bought=(*winner.bought, bought))
+        if self.request.against is None:
+            return
+        runner.listener.chapter("Against what is advised")
+        space, choices = self.history.space, winner.measured.choices
+        for one in measure_against(runner, self.admission, self._offered, space.baseline, choices):
+            winner = self.winner = replace(winner, against=(*winner.against, one))
 
     def _propose(self, trials: int) -> Proposals:
         request = self.request

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import autotune
 from autotune.models.given import kinds_needed
 from autotune.recipe.schema import (
+    Against,
     Bought,
     Budget,
     Comparison,
@@ -45,6 +46,7 @@ class Winner:
     steps: int | None = None
     runner_up: Refused | None = None
     bought: tuple[Bought, ...] = ()
+    against: tuple[Against, ...] = ()
 
 
 def winner_of(confirmed: Confirmed, request: Request) -> Winner:
@@ -125,6 +127,7 @@ def compose(
             comparison=winner.comparison,
             quality=Quality(health="passed", fidelity="not assessed", why=_why_not(request)),
             effort=CONFIRM if winner.confirmed else SCREEN.but(steps=winner.steps),
+            against=winner.against,
             bought=winner.bought,
             trials=trials,
             seconds=seconds,

@@ -49,3 +49,4 @@ class Request:
     sampler: str = "shortlist"
     exhaustive: bool = False
     record: Path | None = None
+    against: str | None = None

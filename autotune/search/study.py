@@ -142,7 +142,7 @@ def _hunts(
         admission = _admission(request)
         space = build_space(choices, request.definition, request.pins, request.quality)
         refuse_pins(request.pins, admission)
-        hunts.append(Hunt(request, ruled(space, admission), admission, ceilings))
+        hunts.append(Hunt(request, ruled(space, admission), admission, ceilings, choices))
     return hunts
 
 

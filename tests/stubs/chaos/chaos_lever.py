@@ -45,13 +45,18 @@ def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
     return (
         choice("off", "behave", baseline=True),
         choice("without-effect", "accept and do nothing"),
+        choice("as-fast", "have an effect that costs nothing"),
+        choice("slow-step", "take 15 % longer for every step"),
         *(choice(f"{fault}{moment}", fault) for fault in FAULTS for moment in _MOMENTS),
     )
 
 
 def apply(target: Target, choice: str) -> None:
     """Misbehave now, or when the denoiser runs."""
-    if choice in ("off", "without-effect"):
+    if choice in ("off", "without-effect", "as-fast"):
+        return
+    if choice == "slow-step":
+        _slow_down(target)
         return
     fault, _, moment = choice.partition("-in-")
     strike = partial(FAULTS[fault], target)
@@ -73,6 +78,20 @@ def apply(target: Target, choice: str) -> None:
 def engaged(target: Target, choice: str) -> Evidence:
     """Everything but ``without-effect`` has an effect."""
     return Evidence(engaged=choice != "without-effect", detail=f"chaos: {choice}")
+
+
+def _slow_down(target: Target) -> None:
+    """Sleep after each pass of the denoiser, for a share of what it took."""
+    started: list[float] = []
+
+    def before_forward(*_: object) -> None:
+        started.append(time.perf_counter())
+
+    def after_forward(*_: object) -> None:
+        time.sleep(0.15 * (time.perf_counter() - started.pop()))
+
+    target.denoiser.register_forward_pre_hook(before_forward)
+    target.denoiser.register_forward_hook(after_forward)
 
 
 def _cuda_oom(target: Target) -> None:
