@@ -212,7 +212,8 @@ def _refused(history: History, winner: Winner) -> list[Refused]:
 def _reason(tried: Tried, status: Status, *, again: bool) -> str:
     reason = tried.outcome.message or status.sentence
     if status is Status.OVER_BUDGET and tried.peak_bytes is not None:
-        reason = f"needs {format_bytes(tried.peak_bytes)}"
+        binds = binding(tried.outcome)
+        reason = f"needs {format_bytes(tried.peak_bytes)}" + (f", {binds}" if binds else "")
     return f"in a fresh process, {reason}" if again else reason
 
 

@@ -29,6 +29,7 @@ from autotune.trial.memory import Meter, make_meter
 from autotune.trial.patience import end_if_hopeless, left_out_s, made, patience
 from autotune.trial.weights import stored_bytes
 from autotune.trial.wire import OUTCOME, PICTURE, SPEC, Progress, read_record, write_record
+from autotune.units import format_bytes
 
 #: How often samples are made again that were disturbed (M10), after waiting so long for quiet.
 _MOST_RETAKEN, _SETTLE_S = 3, 5.0
@@ -279,7 +280,11 @@ class _Trial:
         return self.meter is not None and budget is not None and self._peak_bytes() > budget
 
     def _over_budget(self) -> str:
-        return f"peak {self._peak_bytes()} bytes, budget {self.spec.budget_bytes} bytes"
+        assert self.meter is not None
+        memory, budget = self.meter.report(), self.spec.budget_bytes or 0
+        phase = max(memory.phases, key=memory.phases.__getitem__)
+        excess = format_bytes(memory.peak_bytes - budget)
+        return f"took {format_bytes(memory.peak_bytes)} during {phase}, {excess} more than allowed"
 
     def _peak_bytes(self) -> int:
         return self.meter.report().peak_bytes if self.meter else 0

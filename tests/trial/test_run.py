@@ -15,6 +15,7 @@ from autotune.levers.mechanisms.compiler import plain_folder
 from autotune.records import Effort, Outcome
 from autotune.status import Status
 from autotune.trial.wire import SPEC, read_outcome, write_record
+from autotune.units import format_bytes
 from tests.engine.driving import trial_processes
 from tests.stubs.chaos.chaos_lever import SHARED_BYTES
 from tests.trial.bench import ROOT, SHORT, SMALL, python_path, tiny_model, trial_spec
@@ -86,8 +87,11 @@ def test_an_overrun_that_could_not_be_stopped_is_judged(run_in_child: Runs) -> N
     assert len(outcome.samples_s) == 2
     assert outcome.memory is not None
     assert outcome.memory.peak_bytes > SHARED_BYTES
+    peak = outcome.memory.peak_bytes
+    phase = max(outcome.memory.phases, key=lambda one: outcome.memory.phases[one])  # type: ignore[union-attr]
     assert outcome.message == (
-        f"peak {outcome.memory.peak_bytes} bytes, budget {SHARED_BYTES} bytes"
+        f"took {format_bytes(peak)} during {phase}, {format_bytes(peak - SHARED_BYTES)} more than "
+        "allowed"
     )
     assert outcome.memory.phases["load"] < SHARED_BYTES, "it was held from the warm-up on"
     outcome, _ = run_in_child("off", budget_bytes=SHARED_BYTES)
