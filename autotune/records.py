@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from autotune.status import Status
 
@@ -278,6 +278,8 @@ class TrialSpec(Record):
     ram_bytes: int | None = None
     #: Where this study keeps what is expensive to make and the same for many candidates.
     prepared: str | None = None
+    #: Where the baseline's pictures lie, or will: others are compared with them.
+    reference: str | None = None
 
 
 class Memory(Record):
@@ -308,6 +310,26 @@ class Health(Record):
     deviation: float
     differs_by_seed: bool | None
     picture: str | None = None
+
+
+class Scores(Record):
+    """How far one picture, or one frame of a video, is from the reference's.
+
+    ``psnr_db`` and ``ssim`` are higher for pictures that are more alike, ``flip`` is lower. PSNR
+    is ``None`` where the pictures are identical.
+    """
+
+    picture: Annotated[int, Field(ge=0)]
+    frame: Annotated[int, Field(ge=0)] | None = None
+    psnr_db: Annotated[float, Field(ge=0)] | None
+    ssim: Annotated[float, Field(ge=-1, le=1)]
+    flip: Annotated[float, Field(ge=0, le=1)]
+
+
+class Likeness(Record):
+    """How like the reference's the pictures of a trial are, each of them: `quality` judges it."""
+
+    scores: Annotated[tuple[Scores, ...], Field(min_length=1, max_length=128)]
 
 
 class InspectSpec(Record):
@@ -348,6 +370,7 @@ class Outcome(Record):
     memory: Memory | None = None
     weights: Mapping[str, int] = {}
     health: Health | None = None
+    likeness: Likeness | None = None
     engaged: Mapping[str, Evidence] = {}
     protocol: int = PROTOCOL_VERSION
     seconds: float = 0.0
