@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from autotune.records import Fidelity, Likeness, Scores
 
-#: Noise is one draw, and of a few pictures: another exact implementation may lie so much further.
-#: Our own choice.
-_OTHER_DRAW = 1.5
+#: Noise is one draw: another exact implementation may lie so much further off. Arithmetic in fp32
+#: instead of bf16 lay 1.0 to 2.2 times as far as plain attention or its slices (tiny pipelines),
+#: three kernels of bf16 at 28.0, 28.2 and 28.2 dB of each other (the same PR 267).
+_OTHER_DRAW = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +66,13 @@ PRESETS: Mapping[Fidelity, Preset | None] = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Measure:
-    """One way to compare pictures, as a distance: nought for identical ones."""
+    """One way to compare pictures, as a distance that grows with a power of the error."""
 
     name: str
     distance: Callable[[Scores], float]
     asked: Callable[[Asked], float]
     shown: Callable[[float], str]
+    power: int = 1
 
 
 def _error(psnr_db: float | None) -> float:
@@ -88,6 +90,7 @@ _MEASURES = (
         distance=lambda scores: 1 - scores.ssim,
         asked=lambda asked: 1 - asked.ssim,
         shown=lambda distance: f"{1 - distance:.3f}",
+        power=2,
     ),
     _Measure(
         name="PSNR",
@@ -135,7 +138,7 @@ def _faults(
                 f"as the median of {len(likeness.scores)}",
             ),
         ):
-            if found > max(asked, own * _OTHER_DRAW):
+            if found > max(asked, own * _OTHER_DRAW**measure.power):
                 by_noise = f", of which noise explains {measure.shown(own)}" if own else ""
                 yield (
                     f"pictures differ from the baseline's: {measure.name} {measure.shown(found)} "

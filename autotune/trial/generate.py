@@ -13,6 +13,9 @@ from autotune.records import Evidence, Stage, Workload
 from autotune.trial.prepared import remember
 from autotune.trial.quantized import quantization_arguments
 
+#: Between the seeds of a batch: more than a trial has samples.
+_APART = 10_000_019
+
 
 def build_pipeline(target: Target, choices: Mapping[str, str]) -> None:
     """Load the model with the choices' load stage and apply the other stages in order.
@@ -71,7 +74,8 @@ def caller(pipe: Any, workload: Workload, multiple: int = 1) -> Callable[[int], 
     """A function of the sample number that generates once, ``multiple`` batches in one call.
 
     Sample ``n`` uses seed ``workload.seed + n`` and the prompts in turn, the same for every
-    candidate. Arguments the pipeline does not know are left out.
+    candidate. Of a batch every picture has a seed of its own, so that the first is the same
+    however many are made. Arguments the pipeline does not know are left out.
     """
     import torch
 
@@ -91,13 +95,17 @@ def caller(pipe: Any, workload: Workload, multiple: int = 1) -> Callable[[int], 
         "output_type": "pt",
     }
     fixed = {name: value for name, value in wanted.items() if value is not None and name in known}
+    takes_batch = fixed.keys() & {"num_images_per_prompt", "num_videos_per_prompt"}
+    pictures = batch if takes_batch else 1
     if "true_cfg_scale" in fixed:
         fixed["negative_prompt"] = " "  # without one the second pass, half of the work, is skipped
 
     def generate(number: int) -> Any:
         prompt = workload.prompts[number % len(workload.prompts)]
-        generator = torch.Generator("cpu").manual_seed(workload.seed + number)
-        return pipe(prompt=prompt, generator=generator, **fixed)
+        seeds = (workload.seed + number + _APART * place for place in range(pictures))
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        one = generators[0] if pictures == 1 else generators
+        return pipe(prompt=prompt, generator=one, **fixed)
 
     return generate
 

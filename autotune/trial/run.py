@@ -14,9 +14,9 @@ from typing import Any
 from autotune import levers
 from autotune.levers.base import Target
 from autotune.levers.mechanisms.torch_names import is_accelerator
-from autotune.records import Discarded, Health, Outcome, TrialSpec
+from autotune.records import Discarded, Health, Likeness, Outcome, TrialSpec
 from autotune.status import Status
-from autotune.trial import clock, generate, output, prepared, quiet
+from autotune.trial import clock, generate, likeness, output, prepared, quiet
 from autotune.trial.guard import (
     GaveUp,
     classify,
@@ -27,6 +27,7 @@ from autotune.trial.guard import (
 )
 from autotune.trial.memory import Meter, make_meter
 from autotune.trial.patience import end_if_hopeless, left_out_s, made, patience
+from autotune.trial.pictures import Pixels, Shot, read_shots, shots_of, write_shots
 from autotune.trial.weights import stored_bytes
 from autotune.trial.wire import OUTCOME, PICTURE, SPEC, Progress, read_record, write_record
 from autotune.units import format_bytes
@@ -99,6 +100,8 @@ class _Trial:
     left_out_s: float = 0.0
     discarded: list[Discarded] = field(default_factory=list)
     disturbed: str | None = None
+    shots: dict[Shot, Pixels] = field(default_factory=dict)
+    likeness: Likeness | None = None
     #: When the call began that is being made, or was made last.
     began: quiet.Moment | None = None
 
@@ -140,6 +143,7 @@ class _Trial:
         self.left_out_s = left_out_s(spec, self.observation.forwards_s, self._multiple)
         self._sample(call, synchronize)
         self._count(call, clock.hidden(target, watched))
+        self._compare()
 
     def _warm_up(self, call: Any, synchronize: Any, watched: Mapping[str, Any]) -> None:
         """Discarded calls; the last one is observed, so the first is never slowed by watching."""
@@ -151,6 +155,8 @@ class _Trial:
         for number in range(count):
             self.progress.say("warmup", n=number + 1, of=count)
             last = number == count - 1
+            # Pictures that no sample makes: the more there are to compare.
+            which = 0 if last else self.spec.effort.samples + count - 1 - number
             watch: Any = contextlib.nullcontext(self.observation)
             if last:
                 watch = clock.observing(
@@ -162,8 +168,9 @@ class _Trial:
                     lambda forwards_s: end_if_hopeless(self.spec, forwards_s, self._multiple),
                 )
             with self._limited(start_up_s), watch as self.observation:
-                seconds, result = clock.timed(lambda: call(0), synchronize)
+                seconds, result = clock.timed(partial(call, which), synchronize)
             self.warmups_s.append(seconds)
+            self._keep(which, output.picture_of(result))
             if not last:
                 self.meter.mark("first call")
         if self.spec.effort.steps is not None:
@@ -219,6 +226,7 @@ class _Trial:
             self.disturbed = self.disturbed or why
             self.samples_s.append(seconds)
             self._differs(result)
+            self._keep(number, result)
             limit = self.spec.give_up_above_s
             if limit is not None and seconds + self.left_out_s > limit:
                 break
@@ -253,6 +261,24 @@ class _Trial:
         self.health = self.health.but(differs_by_seed=not same)
         if same and self.problem is None:
             self.problem = "two seeds gave the same picture"
+
+    def _keep(self, number: int, picture: Any) -> None:
+        """Keep a picture to compare: few, and small beside what it takes to make one."""
+        if self.spec.reference is not None:
+            self.shots |= shots_of(number, picture)
+
+    def _compare(self) -> None:
+        """Compare with the baseline's pictures, or keep them: after all that is measured."""
+        if self.spec.reference is None or self.problem is not None:
+            return
+        lift_budget(self.spec.device)
+        self.progress.say("compare")
+        if self.spec.purpose == "baseline":
+            write_shots(Path(self.spec.reference), self.shots)
+            return
+        self.likeness = likeness.compare(read_shots(Path(self.spec.reference)), self.shots)
+        if self.spec.purpose == "confirm":
+            write_shots(self.folder, self.shots)
 
     def judge(self) -> tuple[Status, str]:
         """Whether what was measured may stand."""
@@ -313,6 +339,7 @@ class _Trial:
             memory=self.meter.report() if self.meter else None,
             weights=_weights(self.target) if built else {},
             health=self.health,
+            likeness=self.likeness,
             engaged=engaged,
             seconds=seconds,
         )
