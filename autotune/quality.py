@@ -153,15 +153,12 @@ def named(scores: Scores) -> str:
 
 
 def summed_up(likeness: Likeness) -> str:
-    """The scores in a line, with those of the worst picture for each of them."""
+    """The scores in a line: the median of each, and the worst."""
     if all(not one.distance(scores) for one in _MEASURES for scores in likeness.scores):
         return f"identical in all {len(likeness.scores)}"
-    parts = (
-        f"{one.name} {one.shown(_middle(likeness, one))} (worst "
-        f"{one.shown(_largest(likeness, one))})"
-        for one in _MEASURES
-    )
-    return f"{', '.join(parts)}, median of {len(likeness.scores)}"
+    middle = ", ".join(f"{one.name} {one.shown(_middle(likeness, one))}" for one in _MEASURES)
+    far = ", ".join(one.shown(_largest(likeness, one)) for one in _MEASURES)
+    return f"{middle} as the median of {len(likeness.scores)}, {far} at worst"
 
 
 def worst(likeness: Likeness) -> Scores:

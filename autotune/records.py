@@ -263,7 +263,7 @@ class TrialSpec(Record):
 
     format: Literal[1] = 1
     trial: str
-    purpose: Literal["baseline", "screen", "confirm", "size", "verify"]
+    purpose: Literal["baseline", "noise", "screen", "confirm", "size", "verify"]
     model: Model
     choices: Mapping[str, str]
     workload: Workload

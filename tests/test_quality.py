@@ -96,8 +96,7 @@ def test_a_model_without_noise_is_judged_by_the_table_alone() -> None:
 def test_likeness_is_summed_up_in_a_line() -> None:
     assert summed_up(likeness(SAME, SAME)) == "identical in all 2"
     assert summed_up(likeness(SAME, GOOD, FAIR)) == (
-        "SSIM 0.950 (worst 0.800), PSNR 32.0 dB (worst 21.0 dB), FLIP 0.100 (worst 0.250), "
-        "median of 3"
+        "SSIM 0.950, PSNR 32.0 dB, FLIP 0.100 as the median of 3, 0.800, 21.0 dB, 0.250 at worst"
     )
-    assert "PSNR infinite (worst 45.0 dB)" in summed_up(likeness(SAME, SAME, FINE))
+    assert "PSNR infinite, FLIP 0.000" in summed_up(likeness(SAME, SAME, FINE))
     assert worst(likeness(SAME, POOR, GOOD)) == POOR

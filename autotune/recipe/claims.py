@@ -34,6 +34,7 @@ def _untrue(recipe: Recipe) -> Iterator[str]:
         yield from _measured("evidence.baseline", recipe.evidence.baseline)
     yield from _winner(recipe)
     yield from _comparison(recipe)
+    yield from _quality(recipe)
     for number, one in enumerate(recipe.evidence.against):
         found = one.compared
         said = Verdict.CANNOT_SAY if found is None else found.verdict
@@ -134,6 +135,15 @@ def _comparison(recipe: Recipe) -> Iterator[str]:
     # Stricter than the samples alone is allowed: other finalists count too (M15).
     elif said.verdict not in {found.verdict, Verdict.CANNOT_SAY}:
         yield f"{path}.verdict is {said.verdict.value!r}, the samples say {found.verdict.value!r}"
+
+
+def _quality(recipe: Recipe) -> Iterator[str]:
+    quality = recipe.evidence.quality
+    # Not judged again: what each quality asks for may be another in another version.
+    if quality.fidelity == "assessed" and (quality.likeness is None or quality.asked is None):
+        yield "evidence.quality.fidelity is 'assessed', but no likeness is given"
+    if quality.fidelity == "assessed" and recipe.model.weights == "random":
+        yield "evidence.quality.fidelity is 'assessed', but the weights are random"
 
 
 def _same(claimed: float, computed: float) -> bool:

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from autotune.records import Effort, Evidence, Fingerprint, Record, Workload
+from autotune.records import Effort, Evidence, Fidelity, Fingerprint, Likeness, Record, Workload
 from autotune.stats.compare import Compared, Verdict, compare
 from autotune.status import Status
 
@@ -108,11 +108,19 @@ class Comparison(Record):
 
 
 class Quality(Record):
-    """What was checked of the output."""
+    """What was checked of the output.
+
+    ``likeness`` is that of the winner's pictures to the baseline's, in the process in which it was
+    least; it is judged by what was ``asked``. ``noise`` is the likeness of the pictures that an
+    exact implementation made. With random weights they are told and nothing is judged.
+    """
 
     health: Literal["passed"]
-    fidelity: Literal["not assessed"]
+    fidelity: Literal["assessed", "not assessed"]
     why: str
+    asked: Fidelity | None = None
+    likeness: Likeness | None = None
+    noise: Likeness | None = None
 
 
 class Bought(Record):

@@ -23,6 +23,8 @@ def to_json(result: Result) -> dict[str, Any]:
         "peak_bytes": None,
         "baseline": _baseline(result),
         "verdict": None,
+        "quality": None,
+        "pictures": str(result.pictures) if result.pictures else None,
         "trials": result.trials,
         "seconds": result.seconds,
     }
@@ -32,6 +34,8 @@ def to_json(result: Result) -> dict[str, Any]:
         answer["latency_s"] = winner.latency_s
         answer["peak_bytes"] = winner.peak_bytes
         answer["verdict"] = recipe.evidence.comparison.verdict.value
+        quality = recipe.evidence.quality
+        answer["quality"] = quality.model_dump(mode="json", exclude={"health"})
         caches = caches_json(result.history, recipe.workload.steps)
         if caches:
             answer["caches"] = caches

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TextIO
 
+from autotune.quality import summed_up
 from autotune.recipe.schema import Recipe
 from autotune.report.words import (
     against_phrase,
@@ -88,6 +89,8 @@ def _evidence(recipe: Recipe) -> Iterator[str]:
         )
     quality = recipe.evidence.quality
     yield f"quality:  health {quality.health}, fidelity {quality.fidelity}: {quality.why}"
+    if quality.noise is not None:
+        yield f"          an exact implementation beside the baseline: {summed_up(quality.noise)}"
 
 
 def _bought(recipe: Recipe) -> Iterator[str]:

@@ -121,6 +121,8 @@ def advice(result: Result) -> Iterator[str]:
             yield f"        {sentence}"
         yield ""
         yield f"recipe:  {result.recipe_path}"
+        if result.pictures is not None:
+            yield f"look:    {result.pictures}"
         yield f"in code: pipe = autotune.build({str(result.recipe_path)!r})"
         yield f"details: autotune explain {result.recipe_path}"
     else:
@@ -161,8 +163,9 @@ def _advice_on(recipe: Recipe) -> Iterator[str]:
         yield f"        against {against_phrase(other)}"
     if (disturbed := disturbed_phrase(winner)) is not None:
         yield f"        {disturbed}"
-    if recipe.evidence.quality.fidelity == "not assessed":
-        yield f"        picture fidelity is not assessed: {recipe.evidence.quality.why}"
+    quality = recipe.evidence.quality
+    assessed = "pictures" if quality.fidelity == "assessed" else "picture fidelity is not assessed"
+    yield f"        {assessed}: {quality.why}"
     if recipe.budget.emulated:
         yield "        the budget was emulated: this device has more memory than was allowed"
 

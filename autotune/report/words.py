@@ -65,7 +65,9 @@ def outcome_phrase(tried: Tried, budget_bytes: int) -> str:
         reckoned = f", time {reckoned_phrase(tried.steps)}" if tried.steps else ""
         disturbed = f", {tried.outcome.disturbed}" if tried.outcome.disturbed else ""
         return f"fits{reckoned}{disturbed}"
-    return status.sentence
+    # Not broken, but another picture: by how much.
+    unlike = status is Status.BAD_OUTPUT and tried.outcome.likeness is not None
+    return tried.outcome.message if unlike else status.sentence
 
 
 def disturbed_phrase(winner: Measured) -> str | None:

@@ -148,8 +148,9 @@ def _fresh(runner: Runner, side: Side, *, yardstick: bool) -> Tried:
         if was_spoilt(outcome) and attempt < MOST_RETRIES and not runner.calm.given_up:
             continue
         if budget is not None:
+            tried = runner.gate.judged(tried)
             # Not every engine enforces the budget.
-            judged = outcome.but(status=status_against(tried, budget))
+            judged = tried.outcome.but(status=status_against(tried, budget))
             return replace(tried, outcome=judged)
         return tried
     raise CannotRun(

@@ -9,14 +9,16 @@ from dataclasses import replace
 
 from autotune.errors import CannotRun, NoResult
 from autotune.estimate.ceilings import Ceilings
-from autotune.records import Choice, Outcome, candidate_key
+from autotune.records import Candidate, Choice, Fidelity, Outcome, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.bought import find_bought
 from autotune.search.calm import Calm, was_spoilt
 from autotune.search.confirm import PAIRS, confirm
 from autotune.search.foresight import Foresight
+from autotune.search.gate import is_unlike
 from autotune.search.history import History, Tried
 from autotune.search.needed import Needed, find_needed
+from autotune.search.noise import find_noise
 from autotune.search.policy import LAST
 from autotune.search.proposals import Proposal, Proposals
 from autotune.search.publish import Winner, provisional_winner, winner_of
@@ -175,6 +177,9 @@ class Hunt:
             return True
         if is_baseline:
             self._check_baseline(runner, outcome)
+            if outcome.status is Status.MEASURED:
+                ran = find_noise(runner, self.admission, self._offered, candidate)
+                self._repeated += ran
         self._proposals.tell(proposal, self._judged(tried), tried.number)
         return True
 
@@ -230,16 +235,15 @@ class Hunt:
         """Confirm the finalist; if it fails, the next. ``None`` if there was no time."""
         history, baseline = self.history, self.history.baseline
         ran = baseline is not None and baseline.outcome.status is Status.MEASURED
-        for attempt in range(_MOST_FINALISTS):
-            best = history.finalist()
-            if best is None:
-                break
+        left, began = _MOST_FINALISTS, False
+        while left and (best := history.finalist()) is not None:
             held = known.get(candidate_key(best.candidate))
             if held is not None and held.measured.peak_bytes <= self.request.budget_bytes:
                 runner.listener.said("the finalist was confirmed for a larger budget, and fits")
                 return held
-            if attempt == 0:
+            if not began:
                 runner.listener.chapter("Confirmation")
+            began = True
             confirmed = confirm(runner, best.candidate, history.space.baseline if ran else None)
             if confirmed.cut_short:
                 return None
@@ -247,16 +251,43 @@ class Hunt:
             if failed is None:
                 return winner_of(confirmed, self.request)
             history.disprove(failed)
-            why = failed.outcome.message if confirmed.failed is None else ""
+            if is_unlike(failed.outcome):
+                self._disprove_alike(failed)
+            else:
+                left -= 1
+            told = confirmed.failed is None or is_unlike(failed.outcome)
+            why = failed.outcome.message if told else ""
             runner.listener.said(
                 f"the finalist failed in a fresh process ({why or failed.outcome.status.sentence})"
                 ": the next one is confirmed instead"
             )
+        unlike = any(is_unlike(one.outcome) for one in history.disproved.values())
+        quality = ", or let pictures change more: --quality any" if unlike else ""
         raise NoResult(
             "no candidate held in fresh processes; the fastest were tried: "
             f"{len(history.disproved)}",
-            hint="leave more room: give a larger --vram",
+            hint=f"leave more room: give a larger --vram{quality}",
         )
+
+    def _disprove_alike(self, failed: Tried) -> None:
+        """Drop what makes the same changes to pictures and more, where none were compared."""
+        changes = self._changes_to_pictures(failed.candidate)
+        if not changes:
+            return
+        named = ", ".join(f"{lever}={id}" for lever, id in changes.items())
+        message = f"not compared: pictures with {named} differ too much from the baseline's"
+        for one in self.history.feasible():
+            alike = changes.items() <= one.candidate.items() and one.outcome.likeness is None
+            if alike and candidate_key(one.candidate) not in self.history.disproved:
+                outcome = one.outcome.but(status=Status.BAD_OUTPUT, message=message)
+                self.history.disprove(replace(one, outcome=outcome))
+
+    def _changes_to_pictures(self, candidate: Candidate) -> Candidate:
+        inexact = {
+            (one.lever, one.id) for one in self._offered if one.fidelity is not Fidelity.EXACT
+        }
+        changes = self.history.space.changes(candidate)
+        return {lever: id for lever, id in changes.items() if (lever, id) in inexact}
 
 
 def _tells_others(tried: Tried) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import autotune
 from autotune.models.given import kinds_needed
+from autotune.quality import summed_up, worst
 from autotune.recipe.schema import (
     Against,
     Bought,
@@ -22,8 +23,9 @@ from autotune.recipe.schema import (
     RecipeModel,
     Refused,
 )
-from autotune.records import Candidate, Model, Outcome, candidate_key
+from autotune.records import Candidate, Likeness, Model, Outcome, candidate_key
 from autotune.search.confirm import Confirmed
+from autotune.search.gate import Gate
 from autotune.search.history import History, Tried, binding, status_against
 from autotune.search.request import CONFIRM, SCREEN, Request
 from autotune.stats.compare import Verdict
@@ -42,6 +44,9 @@ class Winner:
     baseline: Measured | None
     comparison: Comparison
     confirmed: bool
+    #: The trial whose pictures were the least like the baseline's, and how like they were.
+    trial: str | None = None
+    likeness: Likeness | None = None
     #: Of a screen, how many steps it ran, if they were fewer than the workload's.
     steps: int | None = None
     runner_up: Refused | None = None
@@ -53,12 +58,15 @@ def winner_of(confirmed: Confirmed, request: Request) -> Winner:
     """Decide between finalist and baseline: only what is proven faster replaces the baseline."""
     ours = confirmed.finalist
     finalist = measured(ours.candidate, ours.outcomes, ours.others)
+    trial, likeness = _least_alike(ours.outcomes)
     if confirmed.baseline is None or confirmed.compared is None:
         return Winner(
             measured=finalist,
             baseline=None,
             comparison=_alone(Verdict.IS_BASELINE if confirmed.is_baseline else None),
             confirmed=True,
+            trial=trial,
+            likeness=likeness,
         )
     baseline = measured(confirmed.baseline.candidate, confirmed.baseline.outcomes)
     compared = confirmed.compared
@@ -70,7 +78,14 @@ def winner_of(confirmed: Confirmed, request: Request) -> Winner:
             ratio_high=compared.high,
             why=compared.why,
         )
-        return Winner(measured=finalist, baseline=baseline, comparison=comparison, confirmed=True)
+        return Winner(
+            measured=finalist,
+            baseline=baseline,
+            comparison=comparison,
+            confirmed=True,
+            trial=trial,
+            likeness=likeness,
+        )
     beaten = Refused(
         choices=finalist.choices,
         status=Status.MEASURED,
@@ -78,11 +93,14 @@ def winner_of(confirmed: Confirmed, request: Request) -> Winner:
         latency_s=finalist.latency_s,
         peak_bytes=finalist.peak_bytes,
     )
+    trial, likeness = _least_alike(confirmed.baseline.outcomes)
     return Winner(
         measured=baseline,
         baseline=None,
         comparison=_alone(Verdict.IS_BASELINE),
         confirmed=True,
+        trial=trial,
+        likeness=likeness,
         runner_up=beaten,
     )
 
@@ -95,12 +113,14 @@ def provisional_winner(best: Tried, history: History) -> Winner:
         baseline=None,
         comparison=_alone(Verdict.IS_BASELINE if is_baseline else None),
         confirmed=False,
+        trial=best.outcome.trial,
+        likeness=best.outcome.likeness,
         steps=best.steps,
     )
 
 
 def compose(
-    request: Request, history: History, winner: Winner, *, trials: int, seconds: float
+    request: Request, history: History, winner: Winner, gate: Gate, *, trials: int, seconds: float
 ) -> Recipe:
     """Put the recipe together."""
     model = request.model
@@ -125,7 +145,7 @@ def compose(
             winner=winner.measured,
             baseline=winner.baseline,
             comparison=winner.comparison,
-            quality=Quality(health="passed", fidelity="not assessed", why=_why_not(request)),
+            quality=_quality(winner, gate),
             effort=CONFIRM if winner.confirmed else SCREEN.but(steps=winner.steps),
             against=winner.against,
             bought=winner.bought,
@@ -199,7 +219,11 @@ def _refused(history: History, winner: Winner) -> list[Refused]:
             Refused(
                 choices=tried.candidate,
                 status=status,
-                reason=_reason(broken or tried, status, again=broken is not None),
+                reason=_reason(
+                    broken or tried,
+                    status,
+                    again=broken is not None and broken.number != tried.number,
+                ),
                 latency_s=tried.latency_s,
                 peak_bytes=(broken or tried).peak_bytes,
             )
@@ -213,7 +237,7 @@ def _reason(tried: Tried, status: Status, *, again: bool) -> str:
     reason = tried.outcome.message or status.sentence
     if status is Status.OVER_BUDGET and tried.peak_bytes is not None:
         binds = binding(tried.outcome)
-        reason = f"needs {format_bytes(tried.peak_bytes)}" + (f", {binds}" if binds else "")
+        reason = f"needs {format_bytes(tried.peak_bytes)}" + (f" ({binds})" if binds else "")
     return f"in a fresh process, {reason}" if again else reason
 
 
@@ -225,10 +249,33 @@ def _alone(verdict: Verdict | None) -> Comparison:
     return Comparison(verdict=verdict, ratio=None, ratio_low=None, ratio_high=None, why=why)
 
 
-def _why_not(request: Request) -> str:
-    if request.model.weights == "random":
-        return "the weights are random: pictures mean nothing, so they cannot be compared"
-    return "this version checks that pictures are finite, not flat and differ between seeds"
+def _quality(winner: Winner, gate: Gate) -> Quality:
+    likeness = winner.likeness
+    if gate.off is not None:
+        found = f" ({summed_up(likeness)})" if likeness else ""
+        why, assessed = f"{gate.off}{found}", False
+    elif likeness is not None:
+        why, assessed = f"{gate.quality} was asked for: {summed_up(likeness)}", True
+    elif winner.comparison.verdict is Verdict.IS_BASELINE:
+        why, assessed = "this is the baseline, which others are compared with", False
+    elif winner.steps is not None:
+        why, assessed = "not all steps were run", False
+    else:
+        why, assessed = "the baseline did not run here: there is nothing to compare with", False
+    return Quality(
+        health="passed",
+        fidelity="assessed" if assessed else "not assessed",
+        why=why,
+        asked=gate.quality,
+        likeness=likeness,
+        noise=gate.noise,
+    )
+
+
+def _least_alike(outcomes: Sequence[Outcome]) -> tuple[str, Likeness | None]:
+    """The trial whose pictures were the least like the baseline's; else the first."""
+    compared = [(one.trial, one.likeness) for one in outcomes if one.likeness is not None]
+    return min(compared, key=lambda one: worst(one[1]).ssim, default=(outcomes[0].trial, None))
 
 
 def _median(values: Sequence[float | None]) -> float | None:

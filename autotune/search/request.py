@@ -14,6 +14,8 @@ DEFAULT_TRIALS = 12
 SCREEN = Effort(name="screen", warmups=2, samples=3)
 CONFIRM = Effort(name="confirm", warmups=2, samples=2)
 SIZE = Effort(name="size", warmups=1, samples=1)
+#: As many pictures as are compared.
+NOISE = Effort(name="noise", warmups=1, samples=3)
 
 #: The samplers that are offered, with what each does.
 NAMES: Mapping[str, str] = {

@@ -15,9 +15,10 @@ from autotune.levers import by_schedule, start_up_s
 from autotune.records import Candidate, Effort, Outcome, TrialSpec, Workload
 from autotune.search.calm import Calm, was_spoilt
 from autotune.search.doubt import Doubt
+from autotune.search.gate import Gate
 from autotune.search.history import History, Tried
 from autotune.search.listener import Listener
-from autotune.search.request import Request
+from autotune.search.request import NOISE, Request
 from autotune.search.verdict import GIVE_UP_SHARE
 from autotune.status import Status
 
@@ -54,6 +55,7 @@ class Runner:
     history: History
     stop_at: float | None = None
     doubt: Doubt = lambda candidate, outcome: None
+    gate: Gate = field(default_factory=Gate)
     count: int = 0
     calm: Calm = field(init=False)
     _baseline_s: float | None = field(default=None, init=False)
@@ -72,6 +74,7 @@ class Runner:
         give_up = best.latency_s * GIVE_UP_SHARE if best and best.latency_s else None
         effort = effort.but(steps=self._few_steps(candidate))
         tried = self._run(candidate, "screen", why, effort, self.request.budget_bytes, give_up)
+        tried = self.gate.judged(tried)
         self.history.add(tried)
         self.listener.ended(tried, self.history)
         return tried
@@ -83,6 +86,12 @@ class Runner:
             # One that failed early says nothing about how long the others may take.
             self._baseline_s = tried.outcome.seconds
         self.history.add(tried)
+        self.listener.ended(tried, self.history)
+        return tried
+
+    def noise(self, candidate: Candidate) -> Tried:
+        """Run what should make the baseline's pictures, without the budget, like the baseline."""
+        tried = self._run(candidate, "noise", "noise of the model", NOISE, None, None)
         self.listener.ended(tried, self.history)
         return tried
 
@@ -108,6 +117,11 @@ class Runner:
     @property
     def _prepared(self) -> Path:
         return self.request.folder / "prepared"
+
+    def _reference(self, purpose: str, effort: Effort, workload: Workload | None) -> str | None:
+        """Where the baseline's pictures are, for trials that make the same ones."""
+        other = workload is not None or effort.steps is not None or purpose == "size"
+        return None if other else str(self.request.folder / "reference")
 
     @property
     def time_is_up(self) -> bool:
@@ -141,6 +155,7 @@ class Runner:
                 "give_up_above_s": give_up_above_s,
                 "ram_bytes": self.request.ram_bytes,
                 "prepared": str(self._prepared),
+                "reference": self._reference(purpose, effort, workload),
             }
         )
         self.listener.started(self.count, candidate, why)

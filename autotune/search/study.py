@@ -23,6 +23,7 @@ from autotune.records import Choice, InspectSpec, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.doubt import make_doubt
 from autotune.search.funnel import count_funnel
+from autotune.search.gate import make_gate
 from autotune.search.history import History
 from autotune.search.hunt import Hunt
 from autotune.search.listener import Listener
@@ -33,6 +34,7 @@ from autotune.search.recording import record
 from autotune.search.request import Request
 from autotune.search.ruled import refuse_pins, ruled
 from autotune.search.runner import Runner
+from autotune.search.showcase import write_showcase
 from autotune.search.space import build_space
 from autotune.units import format_both
 
@@ -54,6 +56,8 @@ class Result:
     seconds: float
     out_of_time: bool = False
     stopped_by: KeyboardInterrupt | None = None
+    #: The contact sheet, if pictures were compared.
+    pictures: Path | None = None
 
     @property
     def interrupted(self) -> bool:
@@ -105,6 +109,7 @@ def run_studies(
         history=hunts[0].history,
         stop_at=None if first.time_s is None else start + first.time_s,
         doubt=make_doubt(first.model, first.device, admission.profile),
+        gate=make_gate(first),
     )
     stopped_by, broke = None, None
     try:
@@ -184,14 +189,18 @@ def _publish(
     """Write the recipe of a budget, if there is one."""
     request, history, winner = hunt.request, hunt.history, hunt.best_so_far()
     hunt.note_refused()
-    recipe = None
+    recipe, pictures = None, None
     if winner is not None:
-        recipe = compose(request, history, winner, trials=runner.count, seconds=seconds)
+        recipe = compose(
+            request, history, winner, runner.gate, trials=runner.count, seconds=seconds
+        )
         write_recipe(recipe, request.recipe_path, overwrite=request.overwrite)
+        pictures = _show(request, history, winner, runner)
     return Result(
         status=_status(winner),
         recipe=recipe,
         recipe_path=request.recipe_path if recipe else None,
+        pictures=pictures,
         folder=request.folder,
         history=history,
         needed=hunt.needed,
@@ -200,6 +209,25 @@ def _publish(
         out_of_time=hunt.cut_short,
         stopped_by=stopped_by,
     )
+
+
+def _show(request: Request, history: History, winner: Winner, runner: Runner) -> Path | None:
+    """Write the winner's pictures beside the baseline's, in the run folder."""
+    if winner.likeness is None or winner.trial is None:
+        return None
+    changes = history.space.changes(winner.measured.choices).items()
+    named = ", ".join(f"{lever}={id}" for lever, id in changes) or "baseline"
+    try:
+        return write_showcase(
+            request.folder / f"{request.recipe_path.stem}-pictures",
+            reference=request.folder / "reference",
+            winner=request.folder / "trials" / winner.trial,
+            likeness=winner.likeness,
+            title=(request.model.id, named, *((runner.gate.off,) if runner.gate.off else ())),
+        )
+    except OSError as error:
+        runner.listener.said(f"the pictures could not be written: {error.strerror}")
+        return None
 
 
 def _record(hunts: Sequence[Hunt], listener: Listener) -> None:

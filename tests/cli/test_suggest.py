@@ -120,6 +120,23 @@ def test_the_recipe_is_read_back_and_says_what_the_answer_says(suggested: Sugges
     assert str(suggested.folder) not in (suggested.folder / answer["recipe"]).read_text()
 
 
+def test_pictures_lie_beside_the_recipe_and_their_likeness_stands_in_it(
+    suggested: Suggested,
+) -> None:
+    answer = suggested.answer
+    sheet = suggested.folder / answer["pictures"]
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    for kind in ("baseline", "winner", "difference"):
+        assert len(list(sheet.parent.glob(f"picture-*-{kind}.png"))) == 4
+    quality = read_recipe(suggested.folder / answer["recipe"]).evidence.quality
+    assert quality.likeness is not None
+    assert [scores.picture for scores in quality.likeness.scores] == [0, 1, 2, 3]
+    assert answer["quality"]["fidelity"] == quality.fidelity
+    # The demo's weights are random; what a folder holds is what its owner calls a model.
+    demo = suggested.model == "demo"
+    assert quality.fidelity == ("not assessed" if demo else "assessed")
+
+
 def test_the_run_folder_keeps_every_trial(suggested: Suggested) -> None:
     study = suggested.folder / suggested.answer["study"]
     outcomes = sorted((study / "trials").glob("*/outcome.json"))

@@ -46,6 +46,7 @@ def test_a_recipe_whose_numbers_follow_from_its_samples_is_true() -> None:
         ("workload.prompts", [], "workload.prompts"),
         ("workload.seed", -1, "workload.seed"),
         ("model.source", "hub", "40 hexadecimal digits"),
+        ("evidence.quality.fidelity", "assessed", "no likeness is given"),
         ("model.id", "..", "not the name of a model"),
         ("model.id", "a/..", "not the name of a model"),
     ],
@@ -92,3 +93,30 @@ def test_a_winner_that_is_the_baseline_says_so() -> None:
 def test_thirty_two_processes_a_side_are_judged_at_once() -> None:
     evidence = make_evidence(FAST * 8, SLOW * 8)
     assert untrue(make_recipe(evidence=evidence)) is None
+
+
+def test_fidelity_is_assessed_with_real_weights_only() -> None:
+    document: Any = make_document()
+    scores = {"picture": 0, "frame": None, "psnr_db": 33.0, "ssim": 0.97, "flip": 0.05}
+    document["evidence"]["quality"] |= {
+        "fidelity": "assessed",
+        "asked": "close",
+        "likeness": {"scores": [scores]},
+    }
+    with pytest.raises(BadRecipe, match="the weights are random"):
+        parse_recipe(sign(document))
+    document["model"]["weights"] = "real"
+    likeness = parse_recipe(sign(document)).evidence.quality.likeness
+    assert likeness is not None
+    assert likeness.scores[0].model_dump() == scores
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("ssim", 1.5), ("flip", -0.1), ("psnr_db", -3.0), ("picture", -1)]
+)
+def test_scores_that_no_picture_has_are_refused(field: str, value: float) -> None:
+    document: Any = make_document()
+    scores = {"picture": 0, "psnr_db": 33.0, "ssim": 0.97, "flip": 0.05} | {field: value}
+    document["evidence"]["quality"]["likeness"] = {"scores": [scores]}
+    with pytest.raises(BadRecipe, match=f"evidence.quality.likeness.scores.0..{field}"):
+        parse_recipe(sign(document))

@@ -20,6 +20,8 @@ KEYS = {
     "peak_bytes",
     "baseline",
     "verdict",
+    "quality",
+    "pictures",
     "trials",
     "seconds",
 }
