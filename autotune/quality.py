@@ -21,6 +21,10 @@ from autotune.records import Fidelity, Likeness, Scores
 _OTHER_DRAW = 2.0
 
 
+#: More than anyone compares by eye.
+_MOST_SHOWN = 8
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """The least PSNR and SSIM and the largest ꟻLIP that will do."""
@@ -163,7 +167,17 @@ def summed_up(likeness: Likeness) -> str:
 
 def worst(likeness: Likeness) -> Scores:
     """The picture that is least like the reference's, by structure."""
-    return min(likeness.scores, key=lambda scores: (scores.ssim, -scores.flip))
+    return min(likeness.scores, key=_alike)
+
+
+def least_alike(likeness: Likeness) -> tuple[Scores, ...]:
+    """The pictures, or of videos the frames, that are worth a look: the least alike, in order."""
+    least = sorted(likeness.scores, key=_alike)[:_MOST_SHOWN]
+    return tuple(scores for scores in likeness.scores if scores in least)
+
+
+def _alike(scores: Scores) -> tuple[float, float]:
+    return scores.ssim, -scores.flip
 
 
 def _largest(likeness: Likeness | None, measure: _Measure) -> float:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from autotune.quality import PRESETS, judge, summed_up, worst
+from autotune.quality import PRESETS, judge, least_alike, summed_up, worst
 from autotune.records import Fidelity, Likeness, Scores
 
 SAME = Scores(picture=0, psnr_db=None, ssim=1.0, flip=0.0)
@@ -100,3 +100,12 @@ def test_likeness_is_summed_up_in_a_line() -> None:
     )
     assert "PSNR infinite, FLIP 0.000" in summed_up(likeness(SAME, SAME, FINE))
     assert worst(likeness(SAME, POOR, GOOD)) == POOR
+
+
+def test_of_many_frames_the_least_alike_are_worth_a_look_in_their_order() -> None:
+    frames = [GOOD.but(frame=frame, ssim=0.5 + frame % 7 / 20) for frame in range(40)]
+    found = least_alike(likeness(*frames))
+    assert len(found) == 8
+    # The six that are worst of all, and two of the next.
+    assert [scores.frame for scores in found] == [0, 1, 7, 8, 14, 21, 28, 35]
+    assert least_alike(likeness(GOOD, FAIR)) == (GOOD, FAIR)

@@ -67,4 +67,5 @@ def _row(tried: Tried, foresight: Foresight) -> Row:
         )
         if expected
         else None,
+        quality=one.model_dump(mode="json") if (one := tried.outcome.likeness) else None,
     )

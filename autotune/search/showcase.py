@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune.quality import named
+from autotune.quality import least_alike, named
 from autotune.records import Likeness, Scores
 from autotune.trial.pictures import Shot
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 SHEET = "contact-sheet.png"
 #: Differences are shown so many times as large: what is below a level of 255 is black.
 _TIMES = 8
-#: More than anyone compares by eye; of videos the frames that are least alike.
-_MOST_ROWS = 8
 #: Pixels: the width of a picture on the sheet, and around it.
 _WIDTH, _GAP, _LINE = 384, 12, 20
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
@@ -40,7 +38,7 @@ def write_showcase(
         The contact sheet, or ``None`` where there are no pictures.
     """
     rows: dict[Scores, list[Image]] = {}
-    for scores in _shown(likeness):
+    for scores in least_alike(likeness):
         name = Shot(scores.picture, scores.frame).name
         found = _open(reference / name), _open(winner / name)
         if found[0] is not None and found[1] is not None:
@@ -55,12 +53,6 @@ def write_showcase(
     sheet = folder / SHEET
     _sheet(rows, title).save(sheet)
     return sheet
-
-
-def _shown(likeness: Likeness) -> list[Scores]:
-    """The pictures, or of a video the frames that are least alike, in order."""
-    least = sorted(likeness.scores, key=lambda scores: scores.ssim)[:_MOST_ROWS]
-    return [scores for scores in likeness.scores if scores in least]
 
 
 def _open(path: Path) -> Image | None:

@@ -14,6 +14,7 @@ from typing import Any
 from autotune import levers
 from autotune.levers.base import Target
 from autotune.levers.mechanisms.torch_names import is_accelerator
+from autotune.quality import least_alike
 from autotune.records import Discarded, Health, Likeness, Outcome, TrialSpec
 from autotune.status import Status
 from autotune.trial import clock, generate, likeness, output, prepared, quiet
@@ -277,8 +278,9 @@ class _Trial:
             write_shots(Path(self.spec.reference), self.shots)
             return
         self.likeness = likeness.compare(read_shots(Path(self.spec.reference)), self.shots)
-        if self.spec.purpose == "confirm":
-            write_shots(self.folder, self.shots)
+        if self.spec.purpose == "confirm" and self.likeness is not None:
+            shown = (Shot(one.picture, one.frame) for one in least_alike(self.likeness))
+            write_shots(self.folder, {shot: self.shots[shot] for shot in shown})
 
     def judge(self) -> tuple[Status, str]:
         """Whether what was measured may stand."""
