@@ -162,7 +162,10 @@ def summed_up(likeness: Likeness) -> str:
         return f"identical in all {len(likeness.scores)}"
     middle = ", ".join(f"{one.name} {one.shown(_middle(likeness, one))}" for one in _MEASURES)
     far = ", ".join(one.shown(_largest(likeness, one)) for one in _MEASURES)
-    return f"{middle} as the median of {len(likeness.scores)}, {far} at worst"
+    line = f"{middle} as the median of {len(likeness.scores)}, {far} at worst"
+    # Told and never judged: what wins must not depend on what happens to be installed.
+    lpips = [scores.lpips for scores in likeness.scores if scores.lpips is not None]
+    return f"{line}, LPIPS {max(lpips):.3f} at worst" if lpips else line
 
 
 def worst(likeness: Likeness) -> Scores:

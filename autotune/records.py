@@ -315,8 +315,8 @@ class Health(Record):
 class Scores(Record):
     """How far one picture, or one frame of a video, is from the reference's.
 
-    ``psnr_db`` and ``ssim`` are higher for pictures that are more alike, ``flip`` is lower. PSNR
-    is ``None`` where the pictures are identical.
+    ``psnr_db`` and ``ssim`` are higher for pictures that are more alike, ``flip`` and ``lpips``
+    lower. PSNR is ``None`` where the pictures are identical, LPIPS where it is not installed.
     """
 
     picture: Annotated[int, Field(ge=0)]
@@ -324,6 +324,7 @@ class Scores(Record):
     psnr_db: Annotated[float, Field(ge=0)] | None
     ssim: Annotated[float, Field(ge=-1, le=1)]
     flip: Annotated[float, Field(ge=0, le=1)]
+    lpips: Annotated[float, Field(ge=0)] | None = None
 
 
 class Likeness(Record):

@@ -179,7 +179,8 @@ def _declared() -> set[str]:
 
 def _in_extras() -> set[str]:
     """What a user may add: no choice is offered without it, and nothing else needs it."""
-    texts = _project()["project"]["optional-dependencies"]["quantizers"]
+    extras = _project()["project"]["optional-dependencies"]
+    texts = [*extras["quantizers"], *extras["quality"]]
     return {canonicalize_name(Requirement(text).name) for text in texts}
 
 

@@ -99,6 +99,9 @@ def test_likeness_is_summed_up_in_a_line() -> None:
         "SSIM 0.950, PSNR 32.0 dB, FLIP 0.100 as the median of 3, 0.800, 21.0 dB, 0.250 at worst"
     )
     assert "PSNR infinite, FLIP 0.000" in summed_up(likeness(SAME, SAME, FINE))
+    assert summed_up(likeness(GOOD.but(lpips=0.1), FAIR.but(lpips=0.2))).endswith(
+        "at worst, LPIPS 0.200 at worst"
+    )
     assert worst(likeness(SAME, POOR, GOOD)) == POOR
 
 

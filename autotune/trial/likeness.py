@@ -1,9 +1,14 @@
-"""How like two pictures are: PSNR, SSIM and ꟻLIP, each on the 8 bits a channel that are seen."""
+"""How like two pictures are: PSNR, SSIM and ꟻLIP, each on the 8 bits a channel that are seen.
+
+LPIPS too, where the package and its weights are on this machine already.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,19 +23,23 @@ _WINDOW, _DEVIATION = 11, 1.5
 _C1, _C2 = (0.01 * _WHITE) ** 2, (0.03 * _WHITE) ** 2
 #: Brightness as their program takes it, by ITU-R BT.601.
 _LUMA = (0.299, 0.587, 0.114)
+#: What torchvision calls the weights under LPIPS, which it would download (Zhang et al. 2018:
+#: AlexNet is the variant for comparing pictures).
+_ALEXNET = "alexnet-owt-7be5be79.pth"
 
 
 def compare(reference: Mapping[Shot, Pixels], made: Mapping[Shot, Pixels]) -> Likeness | None:
     """Score every picture that both have in one size; ``None`` if there is none."""
+    lpips = load_lpips()
     scores = tuple(
-        scored(shot, reference[shot], made[shot])
+        scored(shot, reference[shot], made[shot], lpips)
         for shot in sorted(reference.keys() & made.keys(), key=_order)
         if reference[shot].shape == made[shot].shape
     )
     return Likeness(scores=scores) if scores else None
 
 
-def scored(shot: Shot, reference: Pixels, made: Pixels) -> Scores:
+def scored(shot: Shot, reference: Pixels, made: Pixels, lpips: Any = None) -> Scores:
     """All scores of one picture."""
     return Scores(
         picture=shot.picture,
@@ -38,6 +47,7 @@ def scored(shot: Shot, reference: Pixels, made: Pixels) -> Scores:
         psnr_db=psnr_db(reference, made),
         ssim=ssim(reference, made),
         flip=flip(reference, made),
+        lpips=None if lpips is None else _lpips(lpips, reference, made),
     )
 
 
@@ -79,6 +89,30 @@ def flip(reference: Pixels, made: Pixels) -> float:
         applyMagma=False,
     )
     return max(0.0, min(1.0, float(mean)))
+
+
+def load_lpips() -> Any:
+    """The model of LPIPS, or ``None`` where it, or its weights, would have to be downloaded."""
+    import torch
+
+    weights = Path(torch.hub.get_dir(), "checkpoints", _ALEXNET)
+    if find_spec("lpips") is None or not weights.exists():
+        return None
+    import lpips
+
+    return lpips.LPIPS(net="alex", verbose=False)
+
+
+def _lpips(model: Any, reference: Pixels, made: Pixels) -> float:
+    import torch
+
+    def tensor(pixels: Pixels) -> Any:
+        # Its range is from -1 to 1.
+        values = torch.from_numpy(np.array(pixels)).float() / _WHITE * 2 - 1
+        return values.permute(2, 0, 1)[None]
+
+    with torch.inference_mode():
+        return max(0.0, float(model(tensor(reference), tensor(made))))
 
 
 def _luma(pixels: Pixels) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from autotune.trial.likeness import compare, flip, psnr_db, ssim
+from autotune.trial.likeness import compare, flip, load_lpips, psnr_db, ssim
 from autotune.trial.pictures import Shot
 
 SIDE = 96
@@ -123,3 +124,13 @@ def test_nothing_in_common_is_no_likeness() -> None:
     assert compare({}, {Shot(0): photo()}) is None
     assert compare({Shot(1): photo()}, {Shot(0): photo()}) is None
     assert compare({Shot(0): photo()[:50]}, {Shot(0): photo()}) is None
+
+
+def test_lpips_is_left_out_where_its_weights_would_have_to_be_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert load_lpips() is None
+    likeness = compare({Shot(0): photo()}, {Shot(0): photo()})
+    assert likeness is not None
+    assert likeness.scores[0].lpips is None
