@@ -35,6 +35,7 @@ BOTTOM = {
     "autotune.stats": (*_PLAIN, "pydantic", "autotune.records", "autotune.stats"),
     "autotune.stats.compare": (*_PLAIN, "pydantic", "autotune.records", "autotune.stats"),
     "autotune.stats.pace": (*_PLAIN, "pydantic", "autotune.records", "autotune.stats"),
+    "autotune.stats.stability": (*_PLAIN, "autotune.stats.summary"),
     "autotune.stats.summary": (*_PLAIN, "pydantic", "autotune.records", "autotune.stats"),
 }
 

@@ -11,9 +11,11 @@ from autotune.report.words import (
     against_phrase,
     bought_phrase,
     calling_phrase,
+    caution_phrases,
     change_phrase,
     console_for,
     disturbed_phrase,
+    interval_phrase,
     reckoned_phrase,
 )
 from autotune.stats.compare import Verdict
@@ -68,6 +70,7 @@ def _evidence(recipe: Recipe) -> Iterator[str]:
         f"time:     {format_duration(winner.latency_s)} an image, median of "
         f"{samples} generations in {len(winner.processes_s)} processes{reckoned}"
     )
+    yield f"          {interval_phrase(winner)}"
     if (disturbed := disturbed_phrase(winner)) is not None:
         yield f"          {disturbed}"
     phases = ", ".join(
@@ -87,6 +90,14 @@ def _evidence(recipe: Recipe) -> Iterator[str]:
             f"verdict:  {comparison.verdict.value}, {format_ratio(comparison.ratio)} the speed of "
             f"the baseline; {comparison.why}"
         )
+    baseline = recipe.evidence.baseline
+    if baseline is not None:
+        yield (
+            f"baseline: {format_duration(baseline.latency_s)} an image, "
+            f"{interval_phrase(baseline)}"
+        )
+    for caution in caution_phrases(recipe.evidence):
+        yield f"caution:  {caution}"
     quality = recipe.evidence.quality
     yield f"quality:  health {quality.health}, fidelity {quality.fidelity}: {quality.why}"
     if quality.noise is not None:

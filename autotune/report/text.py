@@ -9,6 +9,7 @@ from autotune.report.words import (
     against_phrase,
     bought_phrase,
     calling_phrase,
+    caution_phrases,
     change_phrase,
     console_for,
     disturbed_phrase,
@@ -163,6 +164,8 @@ def _advice_on(recipe: Recipe) -> Iterator[str]:
         yield f"        against {against_phrase(other)}"
     if (disturbed := disturbed_phrase(winner)) is not None:
         yield f"        {disturbed}"
+    for caution in caution_phrases(recipe.evidence):
+        yield f"        caution: {caution}"
     quality = recipe.evidence.quality
     assessed = "pictures" if quality.fidelity == "assessed" else "picture fidelity is not assessed"
     yield f"        {assessed}: {quality.why}"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TextIO
 
-from autotune.units import format_bytes, format_ratio
+from autotune.units import format_bytes, format_duration, format_ratio
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from autotune.recipe.schema import Against, Bought, Measured
+    from autotune.recipe.schema import Against, Bought, EvidenceBlock, Measured
     from autotune.records import Candidate, Workload
     from autotune.search.history import Tried
 
@@ -81,6 +81,26 @@ def disturbed_phrase(winner: Measured) -> str | None:
     if winner.discarded:
         return f"{winner.discarded} samples were disturbed by other programs and made again"
     return None
+
+
+def interval_phrase(measured: Measured) -> str:
+    """How sure a time is: its 95 % interval and MAD, over processes (rule M7)."""
+    from autotune.stats.summary import summarize, units_of
+
+    found = summarize(units_of(measured.processes_s))
+    return (
+        f"95% interval {format_duration(found.low)} to {format_duration(found.high)}, "
+        f"MAD {format_duration(found.mad)}"
+    )
+
+
+def caution_phrases(evidence: EvidenceBlock) -> Iterator[str]:
+    """What makes the times of a recipe less sure, and what can be done, a line each."""
+    from autotune.stats.stability import cautions
+
+    for whose, side in (("", evidence.winner), ("baseline: ", evidence.baseline)):
+        for seen in cautions(side.processes_s) if side else ():
+            yield f"{whose}{seen.line}"
 
 
 def against_phrase(one: Against) -> str:

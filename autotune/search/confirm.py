@@ -17,6 +17,7 @@ from autotune.search.history import Tried, status_against
 from autotune.search.request import CONFIRM
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
 from autotune.stats.compare import Compared, Verdict, compare
+from autotune.stats.stability import is_unstable, spread_of
 from autotune.status import Status
 
 #: Four processes a side are the fewest whose exact rank test can reach p < 0.05 (2 of 70).
@@ -123,7 +124,14 @@ def _in_turns(
 
 
 def _with_doubt(compared: Compared, ours: Side, theirs: Side) -> Compared:
-    """No verdict that disturbed processes could have made: they are slower than they should be."""
+    """No verdict that disturbed processes could have made, and no winner that is unstable (M8).
+
+    Disturbed processes are slower than they should be.
+    """
+    if compared.verdict is Verdict.FASTER and is_unstable(ours.processes_s):
+        spread = f"{spread_of(ours.processes_s):.0%}"
+        why = f"its times differ by {spread} from process to process: too unstable to win"
+        return replace(compared, verdict=Verdict.CANNOT_SAY, why=why)
     slower = {Verdict.FASTER: theirs, Verdict.SLOWER: ours}.get(compared.verdict)
     spoilt = [one.disturbed for one in slower.outcomes if one.disturbed] if slower else []
     if not spoilt:

@@ -40,10 +40,25 @@ def summarize(samples: Sequence[float], *, seed: int = 0) -> Summary:
     """
     if not samples:
         raise ValueError("no samples to summarize")
-    middle = statistics.median(samples)
-    mad = statistics.median(abs(value - middle) for value in samples)
     low, high = bootstrap_interval(samples, seed=seed)
+    middle, mad = statistics.median(samples), mad_of(samples)
     return Summary(count=len(samples), median=middle, mad=mad, low=low, high=high)
+
+
+def mad_of(samples: Sequence[float]) -> float:
+    """The median distance from the median."""
+    middle = statistics.median(samples)
+    return statistics.median(abs(value - middle) for value in samples)
+
+
+def units_of(processes: Sequence[Sequence[float]]) -> Sequence[float]:
+    """What is summarized of several processes: their medians; of a single one its samples.
+
+    Samples of one process share its luck (pyperf), so several processes count once each.
+    """
+    if len(processes) == 1:
+        return processes[0]
+    return [statistics.median(process) for process in processes]
 
 
 def bootstrap_interval(samples: Sequence[float], *, seed: int = 0) -> tuple[float, float]:

@@ -173,6 +173,30 @@ def test_the_advice_for_several_batches_says_how_it_must_be_called(result: Resul
     assert "num_images_per_prompt" not in "\n".join(advice(result))
 
 
+def test_times_are_explained_with_their_intervals_over_processes() -> None:
+    text = "\n".join(explanation(make_recipe(), "x"))
+    assert "          95% interval 0.500 s to 0.520 s, MAD 0.005 s" in text
+    assert "baseline: 1.00 s an image, 95% interval 1.00 s to 1.02 s, MAD 0.005 s" in text
+    assert "caution" not in text
+
+
+def test_what_makes_times_less_sure_is_said_with_advice(result: Result) -> None:
+    fast = ((0.5, 0.5), (0.5, 0.5), (0.5, 0.9), (0.51, 0.5))
+    slow = ((1.0, 1.0), (1.1, 1.1), (1.2, 1.2), (1.3, 1.3))
+    shaky = make_recipe(evidence=make_evidence(fast, slow))
+    words = (
+        "some samples are off by half of the median or more (1 of 8, one 1.8 times the median): "
+        "close other programs and measure again",
+        "baseline: times drift from process to process (26% slower from the first to the last of "
+        "4): let the device settle, and measure more: --effort thorough",
+    )
+    explained = list(explanation(shaky, "x"))
+    advised = list(advice(replace(result, recipe=shaky)))
+    for one in words:
+        assert f"caution:  {one}" in explained
+        assert f"        caution: {one}" in advised
+
+
 def test_a_recipe_without_a_baseline_is_explained_too() -> None:
     text = "\n".join(explanation(make_recipe(evidence=make_evidence(baseline=None)), "x"))
     assert "verdict:  cannot say: no baseline" in text

@@ -159,3 +159,20 @@ def test_without_time_nothing_more_is_started(tmp_path: Path) -> None:
     assert confirmed.cut_short
     assert confirmed.failed is None
     assert engine_of(runner).specs == []
+
+
+def test_a_finalist_whose_processes_differ_by_a_tenth_does_not_win(tmp_path: Path) -> None:
+    seconds = iter((0.4, 0.6, 0.5, 0.7))
+
+    def shaky(spec: TrialSpec) -> Outcome:
+        if dict(spec.choices) != FAST:
+            return WORLD(spec)
+        return measured(spec, (next(seconds),) * 2, 50_000_000)
+
+    confirmed, _ = run(shaky, tmp_path)
+    assert confirmed.compared is not None
+    assert confirmed.compared.verdict is Verdict.CANNOT_SAY
+    assert confirmed.compared.ratio == pytest.approx(1 / 0.55, rel=0.05)
+    assert confirmed.compared.why == (
+        "its times differ by 27% from process to process: too unstable to win"
+    )
