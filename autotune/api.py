@@ -34,6 +34,8 @@ def suggest(
     exhaustive: bool = False,
     record: str | Path | None = None,
     against: str | None = None,
+    objective: str = "steady",
+    effort: str = "standard",
     seed: int = 0,
     fix: Mapping[str, str] | None = None,
     space: str | None = None,
@@ -64,6 +66,9 @@ def suggest(
         exhaustive: Try every candidate that may fit.
         record: Where to write what was measured as a recorded space.
         against: ``docs`` measures the winner beside what diffusers' documentation advises.
+        objective: Which time counts: ``steady``, of an image once the process is warm; ``first``,
+            of its first one, compiling included; or ``total:N``, of N images and loading.
+        effort: How much is measured: ``quick``, ``standard`` or ``thorough``.
         seed: Same seed, same proposals for the same outcomes.
         fix: Levers that the search must leave at a choice: ``{"attention": "native"}``.
         space: A shipped search space by name, or a TOML file.
@@ -97,6 +102,8 @@ def suggest(
         exhaustive=exhaustive,
         record=record,
         against=against,
+        objective=objective,
+        effort=effort,
         seed=seed,
         fix=fix or {},
         space=space,

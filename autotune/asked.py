@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotune.errors import BadInput, shorten
+from autotune.objective import parse_objective
 from autotune.records import Device, Fidelity, Host, Model
 from autotune.units import (
     DURATION_FORMS,
@@ -44,6 +45,8 @@ class Asked:
     exhaustive: bool = False
     record: str | Path | None = None
     against: str | None = None
+    objective: str = "steady"
+    effort: str = "standard"
     seed: int = 0
     fix: Mapping[str, str] = field(default_factory=dict)
     space: str | None = None
@@ -88,6 +91,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     wanted_ram = parse_budget(asked.ram) if asked.ram is not None else None
     fidelity = _fidelity(asked.quality)
     random = _random(asked.weights)
+    measuring = _measuring(asked)
     time_s = parse_duration(asked.time) if isinstance(asked.time, str) else asked.time
     trials = DEFAULT_TRIALS if asked.trials is None else asked.trials
     _check_numbers(trials, time_s, asked.seed)
@@ -127,6 +131,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
             overwrite=asked.force,
             sampler=asked.sampler,
             exhaustive=asked.exhaustive,
+            **measuring,
             record=record,
             against=asked.against,
         )
@@ -238,6 +243,14 @@ def _recipe_name(vram: str | None, count: int) -> str:
 
 def _as_name(vram: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9.-]", "", (vram or "free").replace("%", "pct"))
+
+
+def _measuring(asked: Asked) -> dict[str, Any]:
+    """What of each candidate is measured, and how much."""
+    from autotune.search.request import efforts_for
+
+    objective = parse_objective(asked.objective)
+    return {"objective": objective, "efforts": efforts_for(asked.effort, objective)}
 
 
 def _check_search(asked: Asked) -> None:

@@ -249,12 +249,16 @@ def candidate_key(choices: Candidate) -> str:
 
 
 class Effort(Record):
-    """How much is measured in one trial; of so few ``steps``, what the others take is reckoned."""
+    """How much is measured in one trial; of so few ``steps``, what the others take is reckoned.
+
+    Sampling goes on for ``least_s`` seconds, where so many ``samples`` take less.
+    """
 
     name: str = "screen"
     protocol: int = PROTOCOL_VERSION
     warmups: int = 2
     samples: int = 3
+    least_s: float | None = None
     steps: int | None = None
 
 

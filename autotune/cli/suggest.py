@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="cuda, cuda:1, a UUID, or cpu (default: the freest GPU)")
     _add_search(parser.add_argument_group("search"))
+    _add_measuring(parser.add_argument_group("measuring"))
     defaults = "workload (default: what the model is usually run with)"
     _add_workload(parser.add_argument_group(defaults))
     _add_output(parser.add_argument_group("output"))
@@ -100,6 +101,22 @@ def _add_search(search: Any) -> None:
     )
     search.add_argument(
         "--ram", metavar="SIZE", help="host memory that offloading to it may take (default: all)"
+    )
+
+
+def _add_measuring(measuring: Any) -> None:
+    measuring.add_argument(
+        "--objective",
+        metavar="WHICH",
+        default="steady",
+        help="which time counts: steady, first (of a process, compiling included), or total:N, "
+        "loading and N images (default: steady)",
+    )
+    measuring.add_argument(
+        "--effort",
+        metavar="HOW",
+        default="standard",
+        help="how much is measured: quick, standard, thorough (default: standard)",
     )
 
 
@@ -189,6 +206,8 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "exhaustive": arguments.exhaustive,
         "record": arguments.record,
         "against": arguments.against,
+        "objective": arguments.objective,
+        "effort": arguments.effort,
         "space": arguments.space,
         "quality": arguments.quality,
         "weights": arguments.weights,

@@ -84,6 +84,14 @@ def _measured(path: str, measured: Measured) -> Iterator[str]:
     latency = statistics.median(medians)
     if not _same(measured.latency_s, latency):
         yield f"{path}.latency_s is {measured.latency_s}, but its samples say {latency}"
+    for field, starts in (("first_s", measured.firsts_s), ("load_s", measured.loads_s)):
+        median = getattr(measured, field)
+        if not starts:
+            continue  # older recipes have only the median
+        if len(starts) != len(measured.processes_s):
+            yield f"{path}.{field.replace('_', 's_')} are of {len(starts)} processes"
+        if median is None or not _same(median, statistics.median(starts)):
+            yield f"{path}.{field} is {median}, the processes say {statistics.median(starts)}"
     for phase, peak in measured.phases_bytes.items():
         if peak > measured.peak_bytes:
             yield f"{path}.phases_bytes.{phase} is {peak}, above peak_bytes"
@@ -116,6 +124,11 @@ def _comparison(recipe: Recipe) -> Iterator[str]:
         recipe.evidence.baseline,
     )
     path = "evidence.comparison"
+    sides = [winner] if baseline is None else [winner, baseline]
+    times_s = [one.times_s(recipe.aim) for one in sides]
+    if not all(times_s):
+        yield f"the objective is {recipe.objective!r}, but such times are not given"
+        return
     ratios = ("ratio", "ratio_low", "ratio_high")
     if baseline is None:
         if said.verdict not in {Verdict.CANNOT_SAY, Verdict.IS_BASELINE}:
@@ -124,7 +137,7 @@ def _comparison(recipe: Recipe) -> Iterator[str]:
             if getattr(said, field) is not None:
                 yield f"{path}.{field} is given without a baseline"
         return
-    found = compare(winner.processes_s, baseline.processes_s)
+    found = compare(*times_s)
     for field, value in zip(ratios, (found.ratio, found.low, found.high), strict=True):
         claimed = getattr(said, field)
         if claimed is not None and not _same(claimed, value):

@@ -7,12 +7,15 @@ History: 1 is the first format.
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
+from autotune.objective import PATTERN, Objective, parse_objective
 from autotune.records import Effort, Evidence, Fidelity, Fingerprint, Likeness, Record, Workload
 from autotune.stats.compare import Compared, Verdict, compare
 from autotune.status import Status
@@ -77,8 +80,11 @@ class Budget(Record):
 class Measured(Record):
     """One candidate's raw samples, one list per fresh process, and what they say.
 
-    ``latency_s`` is the median of the processes' medians. ``phases_bytes`` are parts of
-    ``peak_bytes``; ``binds`` says what decides it, as ``transformer during denoise``.
+    ``latency_s`` is the median of the processes' medians. ``firsts_s`` and ``loads_s`` are what
+    the first image and loading took in each, ``first_s`` and ``load_s`` their medians: what an
+    earlier process compiled or quantized was at hand, unless the objective counts it.
+    ``phases_bytes`` are parts of ``peak_bytes``; ``binds`` says what decides it, as
+    ``transformer during denoise``.
     ``host_bytes`` is the peak of host memory beside an accelerator. ``discarded`` samples were
     made again since something disturbed them; ``disturbed`` processes kept some all the same.
     """
@@ -88,6 +94,8 @@ class Measured(Record):
     latency_s: Latency
     first_s: Duration | None
     load_s: Duration | None
+    firsts_s: Annotated[tuple[Latency, ...], Field(max_length=32)] = ()
+    loads_s: Annotated[tuple[Duration, ...], Field(max_length=32)] = ()
     peak_bytes: Bytes
     phases_bytes: Mapping[str, Bytes]
     host_bytes: Bytes | None = None
@@ -95,6 +103,19 @@ class Measured(Record):
     discarded: Annotated[int, Field(ge=0, le=1_000)] = 0
     disturbed: Annotated[int, Field(ge=0, le=32)] = 0
     engaged: Mapping[str, Evidence]
+
+    def times_s(self, objective: Objective) -> Sequence[Sequence[float]]:
+        """The times that count, one list for each process of which they are known."""
+        if not objective.counts_start:
+            return self.processes_s
+        steady_s = [statistics.median(process) for process in self.processes_s]
+        starts = itertools.zip_longest(steady_s, self.firsts_s, self.loads_s)
+        found = [objective.seconds(*one) for one in starts]
+        return [(one,) for one in found if one is not None]
+
+    def seconds(self, objective: Objective) -> float:
+        """The time that counts: the median of the processes' medians."""
+        return statistics.median(map(statistics.median, self.times_s(objective)))
 
 
 class Comparison(Record):
@@ -178,6 +199,29 @@ class Against(Record):
         return compare(self.ours_s, self.theirs_s)
 
 
+class BreakEven(Record):
+    """After how many images a winner that has to start up has paid for it (rule M5).
+
+    ``first_s`` and ``steady_s`` are the winner's, with nothing compiled beforehand; ``choices``,
+    ``beside_first_s`` and ``beside_s`` those of the fastest that needs no such start. All are from
+    single trials of the search.
+    """
+
+    first_s: Duration
+    steady_s: Latency
+    choices: Choices
+    beside_first_s: Duration
+    beside_s: Latency
+
+    @property
+    def images(self) -> int | None:
+        """From which image on the winner has taken less time; ``None`` if it never does."""
+        gained_s = self.beside_s - self.steady_s
+        if gained_s <= 0:
+            return None
+        return 1 + max(0, math.ceil((self.first_s - self.beside_first_s) / gained_s))
+
+
 class EvidenceBlock(Record):
     """Everything that backs the choices."""
 
@@ -188,6 +232,7 @@ class EvidenceBlock(Record):
     effort: Effort
     against: Annotated[tuple[Against, ...], Field(max_length=16)] = ()
     bought: Annotated[tuple[Bought, ...], Field(max_length=64)] = ()
+    break_even: BreakEven | None = None
     trials: Count
     seconds: Duration
 
@@ -225,8 +270,14 @@ class Recipe(Record):
     model: RecipeModel
     workload: Workload
     budget: Budget
+    objective: Annotated[str, StringConstraints(pattern=PATTERN)] = "steady"
     choices: Choices
     evidence: EvidenceBlock
     refused: Annotated[tuple[Refused, ...], Field(max_length=MOST_LISTED)] = ()
     frontier: Annotated[tuple[FrontierPoint, ...], Field(max_length=MOST_LISTED)] = ()
     fingerprint: Fingerprint
+
+    @property
+    def aim(self) -> Objective:
+        """What was made as small as possible."""
+        return parse_objective(self.objective)

@@ -57,20 +57,23 @@ def compare_caches(history: History, steps: int) -> Sequence[BesideRival]:
 
 
 def _beside_rival(tried: Tried, history: History, steps: int) -> BesideRival:
+    from autotune.search.history import latency_of
+
     plain = {**tried.candidate, LEVER: NONE}
     timed = [one for one in history.last_tried() if one.latency_s is not None]
     own = next((one for one in timed if one.candidate == plain), None)
     rival = own or next((one for one in timed if one is history.baseline), None)
     ratio, rival_steps = None, None
-    latency_s = tried.latency_s or 0.0  # never zero: what fits was timed
-    if rival is not None and rival.latency_s is not None:
+    latency_s = latency_of(tried.outcome) or 0.0  # never zero: what fits was timed
+    rival_s = latency_of(rival.outcome) if rival is not None else None
+    if rival is not None and rival_s is not None:
         # Phases are of the steps that ran, the time is of all.
         phases = dict(rival.outcome.phases_s)
         if rival.steps and "denoise" in phases:
             phases["denoise"] *= steps / rival.steps
-        pace = pace_of(rival.latency_s, phases, steps)
+        pace = pace_of(rival_s, phases, steps)
         if pace is not None:
-            ratio, rival_steps = rival.latency_s / latency_s, pace.steps_within(latency_s)
+            ratio, rival_steps = rival_s / latency_s, pace.steps_within(latency_s)
     return BesideRival(
         choices=tried.candidate,
         latency_s=latency_s,

@@ -32,6 +32,11 @@ def to_json(result: Result) -> dict[str, Any]:
         winner = recipe.evidence.winner
         answer["choices"] = dict(recipe.choices)
         answer["latency_s"] = winner.latency_s
+        if recipe.aim.counts_start:
+            answer["objective"] = recipe.objective
+            answer["objective_s"] = winner.seconds(recipe.aim)
+        if recipe.evidence.break_even is not None:
+            answer["break_even_images"] = recipe.evidence.break_even.images
         answer["peak_bytes"] = winner.peak_bytes
         answer["verdict"] = recipe.evidence.comparison.verdict.value
         quality = recipe.evidence.quality

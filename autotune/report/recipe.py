@@ -10,12 +10,14 @@ from autotune.recipe.schema import Recipe
 from autotune.report.words import (
     against_phrase,
     bought_phrase,
+    break_even_phrase,
     calling_phrase,
     caution_phrases,
     change_phrase,
     console_for,
     disturbed_phrase,
     interval_phrase,
+    objective_phrase,
     reckoned_phrase,
 )
 from autotune.stats.compare import Verdict
@@ -70,7 +72,14 @@ def _evidence(recipe: Recipe) -> Iterator[str]:
         f"time:     {format_duration(winner.latency_s)} an image, median of "
         f"{samples} generations in {len(winner.processes_s)} processes{reckoned}"
     )
-    yield f"          {interval_phrase(winner)}"
+    yield f"          {interval_phrase(winner.processes_s)}"
+    if winner.first_s is not None and winner.load_s is not None:
+        starts = f"first image {format_duration(winner.first_s)}"
+        yield f"start:    loading {format_duration(winner.load_s)}, {starts}"
+    if (objective := objective_phrase(recipe)) is not None:
+        yield f"objective: {objective}, {interval_phrase(winner.times_s(recipe.aim))}"
+    if (break_even := break_even_phrase(recipe)) is not None:
+        yield f"          {break_even}"
     if (disturbed := disturbed_phrase(winner)) is not None:
         yield f"          {disturbed}"
     phases = ", ".join(
@@ -94,9 +103,9 @@ def _evidence(recipe: Recipe) -> Iterator[str]:
     if baseline is not None:
         yield (
             f"baseline: {format_duration(baseline.latency_s)} an image, "
-            f"{interval_phrase(baseline)}"
+            f"{interval_phrase(baseline.processes_s)}"
         )
-    for caution in caution_phrases(recipe.evidence):
+    for caution in caution_phrases(recipe):
         yield f"caution:  {caution}"
     quality = recipe.evidence.quality
     yield f"quality:  health {quality.health}, fidelity {quality.fidelity}: {quality.why}"

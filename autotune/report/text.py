@@ -8,11 +8,13 @@ from autotune.report.caches import compare_caches
 from autotune.report.words import (
     against_phrase,
     bought_phrase,
+    break_even_phrase,
     calling_phrase,
     caution_phrases,
     change_phrase,
     console_for,
     disturbed_phrase,
+    objective_phrase,
     outcome_phrase,
     reckoned_phrase,
 )
@@ -138,6 +140,9 @@ def _advice_on(recipe: Recipe) -> Iterator[str]:
         f"peak {format_bytes(winner.peak_bytes)}, "
         f"{winner.peak_bytes / budget:.0%} of {format_bytes(budget)}"
     )
+    for phrase in (objective_phrase(recipe), break_even_phrase(recipe)):
+        if phrase is not None:
+            yield f"        {phrase}"
     calling = calling_phrase(recipe.choices, recipe.workload)
     if calling is not None:
         yield f"        {calling}"
@@ -164,7 +169,7 @@ def _advice_on(recipe: Recipe) -> Iterator[str]:
         yield f"        against {against_phrase(other)}"
     if (disturbed := disturbed_phrase(winner)) is not None:
         yield f"        {disturbed}"
-    for caution in caution_phrases(recipe.evidence):
+    for caution in caution_phrases(recipe):
         yield f"        caution: {caution}"
     quality = recipe.evidence.quality
     assessed = "pictures" if quality.fidelity == "assessed" else "picture fidelity is not assessed"

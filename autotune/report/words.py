@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 from typing import TYPE_CHECKING, TextIO
 
 from autotune.units import format_bytes, format_duration, format_ratio
@@ -11,7 +12,7 @@ from autotune.units import format_bytes, format_duration, format_ratio
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from autotune.recipe.schema import Against, Bought, EvidenceBlock, Measured
+    from autotune.recipe.schema import Against, Bought, Measured, Recipe
     from autotune.records import Candidate, Workload
     from autotune.search.history import Tried
 
@@ -83,23 +84,54 @@ def disturbed_phrase(winner: Measured) -> str | None:
     return None
 
 
-def interval_phrase(measured: Measured) -> str:
+def objective_phrase(recipe: Recipe) -> str | None:
+    """What was made small, where that is not the time of a steady image."""
+    times_s = recipe.evidence.winner.times_s(recipe.aim)
+    if not recipe.aim.counts_start:
+        return None
+    return f"{recipe.aim.sentence}: {format_duration(median(map(median, times_s)))}"
+
+
+def break_even_phrase(recipe: Recipe) -> str | None:
+    """From when on what was compiled has paid, if anything was."""
+    found = recipe.evidence.break_even
+    if found is None:
+        return None
+    images = found.images
+    pays = "never pays off" if images is None else f"pays off from the {_nth(images)} image on"
+    differing = {
+        lever: id for lever, id in recipe.choices.items() if found.choices.get(lever) != id
+    }
+    return (
+        f"{change_phrase(differing)} {pays}: {format_duration(found.first_s)} for the first, "
+        f"{format_duration(found.steady_s)} for each after it; without, "
+        f"{format_duration(found.beside_first_s)} and {format_duration(found.beside_s)}"
+    )
+
+
+def _nth(number: int) -> str:
+    last = number % 10 if number % 100 // 10 != 1 else 0
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
+
+
+def interval_phrase(processes_s: Sequence[Sequence[float]]) -> str:
     """How sure a time is: its 95 % interval and MAD, over processes (rule M7)."""
     from autotune.stats.summary import summarize, units_of
 
-    found = summarize(units_of(measured.processes_s))
+    found = summarize(units_of(processes_s))
     return (
         f"95% interval {format_duration(found.low)} to {format_duration(found.high)}, "
         f"MAD {format_duration(found.mad)}"
     )
 
 
-def caution_phrases(evidence: EvidenceBlock) -> Iterator[str]:
+def caution_phrases(recipe: Recipe) -> Iterator[str]:
     """What makes the times of a recipe less sure, and what can be done, a line each."""
     from autotune.stats.stability import cautions
 
+    evidence = recipe.evidence
     for whose, side in (("", evidence.winner), ("baseline: ", evidence.baseline)):
-        for seen in cautions(side.processes_s) if side else ():
+        for seen in cautions(side.times_s(recipe.aim)) if side else ():
             yield f"{whose}{seen.line}"
 
 

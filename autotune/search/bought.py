@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from autotune.recipe.schema import Bought, Measured
 from autotune.records import Candidate
 from autotune.search.admission import Admission
-from autotune.search.history import History, Tried
-from autotune.search.request import SCREEN
+from autotune.search.history import History, Tried, times_of
 from autotune.search.runner import Runner, environment_failed
 from autotune.status import Status
 
@@ -31,7 +30,8 @@ def find_bought(
         if tried is None:
             if runner.time_is_up:
                 return
-            tried = runner.repeat(without, f"without {lever}", SCREEN, budget_bytes=None)
+            effort = runner.request.efforts.screen
+            tried = runner.repeat(without, f"without {lever}", effort, budget_bytes=None)
         if not environment_failed(tried.outcome):
             yield _compared(lever, choice, tried, _beside(history, whole, tried, winner))
 
@@ -44,8 +44,7 @@ def _compared(lever: str, choice: str, tried: Tried, beside: tuple[float, int]) 
         lever=lever,
         choice=choice,
         status=Status.MEASURED,
-        # Of steps that were left out, the time is part of each sample.
-        samples_s=tuple(one + tried.outcome.left_out_s for one in tried.outcome.samples_s),
+        samples_s=times_of(tried.outcome, tried.objective),
         beside_s=beside[0],
         peak_bytes=tried.peak_bytes,
         beside_bytes=beside[1],
@@ -66,4 +65,4 @@ def _beside(
     same = own is not None and own.steps == tried.steps
     if own is not None and same and own.latency_s is not None and own.peak_bytes is not None:
         return own.latency_s, own.peak_bytes
-    return winner.latency_s, winner.peak_bytes
+    return winner.seconds(tried.objective), winner.peak_bytes

@@ -7,23 +7,17 @@ here is published.
 from __future__ import annotations
 
 import random
-import statistics
 from dataclasses import dataclass, field, replace
 
 from autotune.errors import CannotRun
+from autotune.objective import STEADY, Objective
 from autotune.records import Candidate, Outcome
 from autotune.search.calm import was_spoilt
-from autotune.search.history import Tried, status_against
-from autotune.search.request import CONFIRM
+from autotune.search.history import Tried, status_against, times_of
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
 from autotune.stats.compare import Compared, Verdict, compare
 from autotune.stats.stability import is_unstable, spread_of
 from autotune.status import Status
-
-#: Four processes a side are the fewest whose exact rank test can reach p < 0.05 (2 of 70).
-PAIRS = 4
-#: More would not help: a verdict needs every process of one side faster than every one of the
-#: other, and what overlaps at four still does at six (19 of 10 637 simulated cases).
 
 
 @dataclass(kw_only=True)
@@ -31,19 +25,15 @@ class Side:
     """The fresh processes of one candidate."""
 
     candidate: Candidate
+    objective: Objective = STEADY
     outcomes: list[Outcome] = field(default_factory=list)
     #: Processes with another workload, whose peaks count and whose times do not.
     others: list[Outcome] = field(default_factory=list)
 
     @property
     def processes_s(self) -> tuple[tuple[float, ...], ...]:
-        """The raw samples, one list a process."""
-        return tuple(outcome.samples_s for outcome in self.outcomes)
-
-    @property
-    def latency_s(self) -> float:
-        """Median of the processes' medians."""
-        return statistics.median(statistics.median(samples) for samples in self.processes_s)
+        """The times that count, one list a process."""
+        return tuple(times_of(outcome, self.objective) for outcome in self.outcomes)
 
     @property
     def peak_bytes(self) -> int:
@@ -79,16 +69,19 @@ class _CutShort(Exception):
 
 
 def confirm(runner: Runner, finalist: Candidate, baseline: Candidate | None) -> Confirmed:
-    """Run finalist and baseline in turns, ``PAIRS`` fresh processes each, and compare.
+    """Run finalist and baseline in turns, as often as the effort says, and compare.
 
     Without a baseline, or when the finalist is the baseline, one side is run alone.
 
     Raises:
         CannotRun: If the environment gives out.
     """
-    ours = Side(candidate=finalist)
+    objective = runner.request.objective
+    ours = Side(candidate=finalist, objective=objective)
     alone = baseline is None or baseline == finalist
-    theirs = None if baseline is None or alone else Side(candidate=baseline)
+    theirs = None
+    if baseline is not None and not alone:
+        theirs = Side(candidate=baseline, objective=objective)
     is_baseline = baseline == finalist
     try:
         theirs, compared = _in_turns(runner, ours, theirs)
@@ -103,7 +96,7 @@ def _in_turns(
     runner: Runner, ours: Side, theirs: Side | None
 ) -> tuple[Side | None, Compared | None]:
     order = random.Random(runner.request.seed)
-    for _ in range(PAIRS):
+    for _ in range(runner.request.efforts.pairs):
         sides = [ours] if theirs is None else [ours, theirs]
         order.shuffle(sides)
         for side in sides:
@@ -133,10 +126,12 @@ def _with_doubt(compared: Compared, ours: Side, theirs: Side) -> Compared:
         why = f"its times differ by {spread} from process to process: too unstable to win"
         return replace(compared, verdict=Verdict.CANNOT_SAY, why=why)
     slower = {Verdict.FASTER: theirs, Verdict.SLOWER: ours}.get(compared.verdict)
-    spoilt = [one.disturbed for one in slower.outcomes if one.disturbed] if slower else []
+    outcomes = slower.outcomes if slower else []
+    spoilt = [one.disturbed for one in outcomes if one.disturbed]
     if not spoilt:
         return compared
-    why = f"{len(spoilt)} of the slower side's {PAIRS} processes were disturbed: {spoilt[0]}"
+    of = f"{len(spoilt)} of the slower side's {len(outcomes)} processes"
+    why = f"{of} were disturbed: {spoilt[0]}"
     return replace(compared, verdict=Verdict.CANNOT_SAY, why=why)
 
 
@@ -144,10 +139,11 @@ def _fresh(runner: Runner, side: Side, *, yardstick: bool) -> Tried:
     """One process of a side; again where the environment, or chance, broke it."""
     # The baseline is a yardstick: it may need more than the budget allows.
     budget = None if yardstick else runner.request.budget_bytes
+    effort = runner.request.efforts.confirm
     for attempt in range(MOST_RETRIES + 1):
         if runner.time_is_up:
             raise _CutShort
-        tried = runner.repeat(side.candidate, "confirm", CONFIRM, budget_bytes=budget)
+        tried = runner.repeat(side.candidate, "confirm", effort, budget_bytes=budget)
         outcome = tried.outcome
         if outcome.status is Status.CANCELLED and runner.time_is_up:
             raise _CutShort

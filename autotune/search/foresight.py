@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from autotune.estimate.ceilings import Ceilings
+from autotune.objective import STEADY, Objective
 from autotune.records import Candidate
 from autotune.search.admission import Admission
 from autotune.search.pool import Expected, Settings
@@ -20,8 +21,15 @@ _MENTIONED = 5
 class Foresight:
     """Predictions for a space on a device, and which candidates may be tried."""
 
-    def __init__(self, space: Space, admission: Admission, ceilings: Ceilings) -> None:
+    def __init__(
+        self,
+        space: Space,
+        admission: Admission,
+        ceilings: Ceilings,
+        objective: Objective = STEADY,
+    ) -> None:
         self.space = space
+        self._objective = objective
         self._admission = admission
         self._shortlist = Shortlist(space, admission, ceilings)
         #: Of a model that was not counted, times are those of its transfers alone.
@@ -37,7 +45,7 @@ class Foresight:
         if one is None or (self._too_large(one) and candidate != self.space.baseline):
             return None
         return Expected(
-            one.latency.image_s if self._timed else None,
+            self._seconds(one) if self._timed else None,
             float(one.memory.peak_bytes),
         )
 
@@ -63,11 +71,15 @@ class Foresight:
         larger = [
             one
             for one in self._shortlist.looked_at
-            if self._too_large(one)
-            and (mark is None or one.latency.image_s < mark.latency.image_s)
+            if self._too_large(one) and (mark is None or self._seconds(one) < self._seconds(mark))
         ]
-        for one in sorted(larger, key=lambda one: one.latency.image_s)[:_MENTIONED]:
+        for one in sorted(larger, key=self._seconds)[:_MENTIONED]:
             yield one.candidate, str(self._admission.too_large(one.candidate))
+
+    def _seconds(self, one: Foreseen) -> float:
+        """The time that counts; what loading takes is not foreseen."""
+        steady_s, extra_s = one.latency.image_s, one.latency.first_extra_s
+        return self._objective.seconds(steady_s, steady_s + extra_s, 0.0) or steady_s
 
     def _too_large(self, one: Foreseen) -> bool:
         return one.memory.least_bytes > self._admission.budget_bytes

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from autotune.objective import STEADY, Objective
 from autotune.records import Candidate, Outcome, candidate_key
 from autotune.search.failures import failing_choices
 from autotune.search.space import Space
@@ -25,11 +26,12 @@ class Tried:
     cost_s: float = 0.0
     #: How many steps it ran, if they were fewer than the workload's.
     steps: int | None = None
+    objective: Objective = STEADY
 
     @property
     def latency_s(self) -> float | None:
-        """Median of the timed generations, or ``None`` if there was none."""
-        return latency_of(self.outcome)
+        """The time of an image that counts, or ``None`` if none was timed."""
+        return latency_of(self.outcome, self.objective)
 
     @property
     def peak_bytes(self) -> int | None:
@@ -39,11 +41,27 @@ class Tried:
         return self.outcome.memory.peak_bytes if whole and self.outcome.memory else None
 
 
-def latency_of(outcome: Outcome) -> float | None:
-    """Seconds of a whole generation, of which steps may have been left out."""
-    if not outcome.samples_s:
-        return None
-    return statistics.median(outcome.samples_s) + outcome.left_out_s
+def latency_of(outcome: Outcome, objective: Objective = STEADY) -> float | None:
+    """Seconds of an image that count, or ``None`` if none was timed; see `times_of`."""
+    times_s = times_of(outcome, objective)
+    return statistics.median(times_s) if times_s else None
+
+
+def times_of(outcome: Outcome, objective: Objective = STEADY) -> tuple[float, ...]:
+    """Each time of an image that counts: of every sample, or one of the process.
+
+    Of steps that were left out, the time is part of each.
+    """
+    steady_s = tuple(one + outcome.left_out_s for one in outcome.samples_s)
+    if not steady_s or not objective.counts_start:
+        return steady_s
+    found = objective.seconds(statistics.median(steady_s), first_of(outcome), outcome.load_s)
+    return () if found is None else (found,)
+
+
+def first_of(outcome: Outcome) -> float | None:
+    """Seconds of the first image of a process, if it was made."""
+    return None if outcome.first_s is None else outcome.first_s + outcome.left_out_s
 
 
 @dataclass(kw_only=True)

@@ -13,7 +13,7 @@ from autotune.records import Candidate, Choice, Fidelity, Outcome, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.bought import find_bought
 from autotune.search.calm import Calm, was_spoilt
-from autotune.search.confirm import PAIRS, confirm
+from autotune.search.confirm import confirm
 from autotune.search.foresight import Foresight
 from autotune.search.gate import is_unlike
 from autotune.search.history import History, Tried
@@ -23,7 +23,7 @@ from autotune.search.policy import LAST
 from autotune.search.proposals import Proposal, Proposals
 from autotune.search.publish import Winner, provisional_winner, winner_of
 from autotune.search.references import measure_against
-from autotune.search.request import CONFIRM, SCREEN, Request
+from autotune.search.request import Request
 from autotune.search.room import lacks_room
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
 from autotune.search.samplers import make_proposals
@@ -52,7 +52,7 @@ class Hunt:
     ) -> None:
         self._offered = offered
         self.history = History(space=space, budget_bytes=request.budget_bytes)
-        self.foresight = Foresight(space, admission, ceilings)
+        self.foresight = Foresight(space, admission, ceilings, request.objective)
         self.winner: Winner | None = None
         self.needed: Needed | None = None
         self.request = request
@@ -164,10 +164,11 @@ class Hunt:
         """Run one proposal and tell it; false when the study's time ran out meanwhile."""
         candidate = proposal.candidate
         is_baseline = candidate == self.history.space.baseline
+        effort = self.request.efforts.screen
         if is_baseline:
-            tried = runner.baseline(candidate, SCREEN)
+            tried = runner.baseline(candidate, effort)
         else:
-            tried = runner.screen(candidate, proposal.why, SCREEN)
+            tried = runner.screen(candidate, proposal.why, effort)
         outcome = tried.outcome
         if outcome.status is Status.CANCELLED and runner.time_is_up:
             return False
@@ -224,11 +225,12 @@ class Hunt:
         best = next(iter(self.history.feasible()), None)
         if best is None:
             return time.monotonic() >= runner.stop_at
-        calls = CONFIRM.warmups + CONFIRM.samples
+        efforts = self.request.efforts
+        calls = efforts.confirm.warmups + efforts.confirm.samples
         # A screen may have left steps out, which a confirmation runs.
         one_s = best.outcome.seconds + calls * best.outcome.left_out_s
         baseline = self.history.baseline
-        reserve = PAIRS * (one_s + (baseline.outcome.seconds if baseline else one_s))
+        reserve = efforts.pairs * (one_s + (baseline.outcome.seconds if baseline else one_s))
         return time.monotonic() + reserve >= runner.stop_at
 
     def _decide(self, runner: Runner, known: dict[str, Winner]) -> Winner | None:

@@ -24,10 +24,18 @@ from autotune.recipe.schema import (
     Refused,
 )
 from autotune.records import Candidate, Likeness, Model, Outcome, candidate_key
+from autotune.search.break_even import find_break_even
 from autotune.search.confirm import Confirmed
 from autotune.search.gate import Gate
-from autotune.search.history import History, Tried, binding, status_against
-from autotune.search.request import CONFIRM, SCREEN, Request
+from autotune.search.history import (
+    History,
+    Tried,
+    binding,
+    first_of,
+    status_against,
+    times_of,
+)
+from autotune.search.request import Request
 from autotune.stats.compare import Verdict
 from autotune.status import Status, Teaches
 from autotune.units import format_bytes
@@ -90,7 +98,7 @@ def winner_of(confirmed: Confirmed, request: Request) -> Winner:
         choices=finalist.choices,
         status=Status.MEASURED,
         reason=f"not proven faster than the baseline ({compared.verdict}): {compared.why}",
-        latency_s=finalist.latency_s,
+        latency_s=finalist.seconds(request.objective),
         peak_bytes=finalist.peak_bytes,
     )
     trial, likeness = _least_alike(confirmed.baseline.outcomes)
@@ -125,6 +133,7 @@ def compose(
     """Put the recipe together."""
     model = request.model
     refused = _refused(history, winner)
+    efforts = request.efforts
     return Recipe(
         writer=f"autotune {autotune.__version__}",
         status="confirmed" if winner.confirmed else "provisional",
@@ -140,15 +149,17 @@ def compose(
         budget=Budget(
             asked=request.budget_asked, bytes=request.budget_bytes, emulated=request.emulated
         ),
+        objective=str(request.objective),
         choices=winner.measured.choices,
         evidence=EvidenceBlock(
             winner=winner.measured,
             baseline=winner.baseline,
             comparison=winner.comparison,
             quality=_quality(winner, gate),
-            effort=CONFIRM if winner.confirmed else SCREEN.but(steps=winner.steps),
+            effort=efforts.confirm if winner.confirmed else efforts.screen.but(steps=winner.steps),
             against=winner.against,
             bought=winner.bought,
+            break_even=find_break_even(history, winner.measured.choices),
             trials=trials,
             seconds=seconds,
         ),
@@ -169,10 +180,8 @@ def measured(
     candidate: Candidate, outcomes: Sequence[Outcome], others: Sequence[Outcome] = ()
 ) -> Measured:
     """What the processes of one candidate say together; of others only the peaks count."""
-    # Of a screen with fewer steps, what it left out is part of each sample.
-    processes = tuple(
-        tuple(sample + outcome.left_out_s for sample in outcome.samples_s) for outcome in outcomes
-    )
+    processes = tuple(map(times_of, outcomes))
+    firsts_s, loads_s = _all([*map(first_of, outcomes)]), _all([one.load_s for one in outcomes])
     every = (*outcomes, *others)
     peaks = [outcome.memory for outcome in every if outcome.memory is not None]
     highest = max(peaks, key=lambda memory: memory.peak_bytes)
@@ -181,8 +190,10 @@ def measured(
         choices=candidate,
         processes_s=processes,
         latency_s=statistics.median(statistics.median(one) for one in processes),
-        first_s=_median([outcome.first_s for outcome in outcomes]),
-        load_s=_median([outcome.load_s for outcome in outcomes]),
+        first_s=statistics.median(firsts_s) if firsts_s else None,
+        load_s=statistics.median(loads_s) if loads_s else None,
+        firsts_s=firsts_s,
+        loads_s=loads_s,
         peak_bytes=highest.peak_bytes,
         phases_bytes=highest.phases,
         host_bytes=max(
@@ -278,6 +289,7 @@ def _least_alike(outcomes: Sequence[Outcome]) -> tuple[str, Likeness | None]:
     return min(compared, key=lambda one: worst(one[1]).ssim, default=(outcomes[0].trial, None))
 
 
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
+def _all(values: Sequence[float | None]) -> tuple[float, ...]:
+    """The values where every process has one, else none."""
+    known = tuple(value for value in values if value is not None)
+    return known if len(known) == len(values) else ()

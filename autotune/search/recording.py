@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autotune.records import candidate_key
 from autotune.search.foresight import Foresight
-from autotune.search.history import Tried
+from autotune.search.history import Tried, latency_of
 from autotune.search.hunt import Hunt
 from autotune.search.recorded import Header, Predicted, RecordedSpace, Row, make_space
 from autotune.search.runner import environment_failed
@@ -58,7 +58,7 @@ def _row(tried: Tried, foresight: Foresight) -> Row:
     return Row(
         choices=tried.candidate,
         outcome=Status.MEASURED if whole and status is Status.OVER_BUDGET else status,
-        latency_s=tried.latency_s,
+        latency_s=latency_of(tried.outcome),
         peak_bytes=tried.peak_bytes,
         cost_s=tried.cost_s,
         predicted=Predicted(

@@ -16,7 +16,7 @@ from autotune.records import Candidate, Effort, Outcome, TrialSpec, Workload
 from autotune.search.calm import Calm, was_spoilt
 from autotune.search.doubt import Doubt
 from autotune.search.gate import Gate
-from autotune.search.history import History, Tried
+from autotune.search.history import History, Tried, latency_of
 from autotune.search.listener import Listener
 from autotune.search.request import NOISE, Request
 from autotune.search.verdict import GIVE_UP_SHARE
@@ -140,6 +140,8 @@ class Runner:
     ) -> Tried:
         if self._spoilt is not None:
             self.calm.wait(self._spoilt, self.stop_at)
+        if self.request.objective.counts_start:
+            self.discard_prepared()  # each compiles, and quantizes, as if it were the first
         self.count += 1
         spec = TrialSpec.model_validate(
             {
@@ -177,6 +179,7 @@ class Runner:
             why=why,
             outcome=outcome,
             steps=effort.steps,
+            objective=self.request.objective,
             cost_s=time.monotonic() - start,
         )
 
@@ -186,7 +189,7 @@ class Runner:
         All where there are not many, where they take no time, and where they differ.
         """
         steps, baseline = self.request.model.workload.steps, self.history.baseline
-        latency_s = baseline.latency_s if baseline else None
+        latency_s = latency_of(baseline.outcome) if baseline else None
         if latency_s is None or latency_s < _WORTH_SHORTENING_S or by_schedule(candidate):
             return None
         few = max(_FEWEST_STEPS, math.ceil(steps * _SHARE_OF_STEPS))

@@ -35,6 +35,8 @@ from autotune.units import format_bytes
 
 #: How often samples are made again that were disturbed (M10), after waiting so long for quiet.
 _MOST_RETAKEN, _SETTLE_S = 3, 5.0
+#: More samples of one process tell nothing new: what differs is the process.
+_MOST_SAMPLES = 100
 
 
 def run_folder(folder: Path) -> Outcome:
@@ -214,8 +216,8 @@ class _Trial:
         """Timed calls. A candidate that can no longer win is sampled once."""
         assert self.meter is not None
         number, of = 1, self.spec.effort.samples
-        while number <= of:
-            self.progress.say("sample", n=number, of=of)
+        while number <= of or self._too_short():
+            self.progress.say("sample", n=number, of=max(number, of))
             with self._limited():
                 seconds, result = clock.timed(partial(_picture, call, number), synchronize)
             why = self.disturbance()
@@ -233,6 +235,12 @@ class _Trial:
                 break
             number += 1
         self.meter.mark("whole call")
+
+    def _too_short(self) -> bool:
+        """Whether the samples took less time than they should, and are not very many (M6)."""
+        least_s = self.spec.effort.least_s or 0.0
+        calls_s = sum(self.samples_s) * self._multiple
+        return calls_s < least_s and len(self.samples_s) < _MOST_SAMPLES
 
     def _may_retake(self, seconds: float) -> bool:
         """Whether a sample may be made again: not for ever (M10), nor up to the deadline."""

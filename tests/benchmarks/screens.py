@@ -20,7 +20,7 @@ from autotune.models.resolve import resolve
 from autotune.probe import probe_machine
 from autotune.records import InspectSpec, Outcome, TrialSpec
 from autotune.search.history import latency_of
-from autotune.search.request import SCREEN
+from autotune.search.request import STANDARD
 from autotune.status import Status
 
 CHANGES = {
@@ -55,7 +55,7 @@ def main() -> None:
                             "choices": candidate,
                             "workload": model.workload.but(steps=asked.steps),
                             "device": device,
-                            "effort": SCREEN.but(steps=steps),
+                            "effort": STANDARD.screen.but(steps=steps),
                             "budget_bytes": None,
                             "deadline_s": 300.0,
                         }

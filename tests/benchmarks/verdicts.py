@@ -25,10 +25,10 @@ from autotune.asked import Asked, make_request
 from autotune.engine.local import LocalEngine
 from autotune.recipe.schema import Recipe
 from autotune.records import Outcome
-from autotune.search.confirm import PAIRS, confirm
+from autotune.search.confirm import confirm
 from autotune.search.history import History, latency_of
 from autotune.search.listener import Silence
-from autotune.search.request import CONFIRM, SIZE, Request
+from autotune.search.request import SIZE, STANDARD, Request
 from autotune.search.runner import Runner
 from autotune.search.space import Space
 from autotune.status import Status
@@ -105,10 +105,11 @@ def again(rounds: int) -> None:
         recipe = autotune.suggest("demo", vram="1GB", device="cpu", runs=place).recipe
         assert recipe is not None
         published = recipe.evidence.winner.latency_s
-        outcomes = repeat(Path(place), recipe, [CONFIRM] * PAIRS * rounds)
+        outcomes = repeat(Path(place), recipe, [STANDARD.confirm] * STANDARD.pairs * rounds)
     off = []
     for number in range(rounds):
-        latencies = [latency_of(one) or 0.0 for one in outcomes[number * PAIRS :][:PAIRS]]
+        own = outcomes[number * STANDARD.pairs :][: STANDARD.pairs]
+        latencies = [latency_of(one) or 0.0 for one in own]
         off.append(statistics.median(latencies) / published - 1)
     near = sum(abs(one) <= WITHIN for one in off)
     print(

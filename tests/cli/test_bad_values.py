@@ -35,6 +35,8 @@ VALUES = {
         "", "vae", "=a-file", "denoiser=", "denoiser=a-file", "denoiser=a-folder",
         "x=nowhere.gguf",
     ],
+    "objective": ["", "fast", "First", "total", "total:0", "total:1e3", "total:1000000"],
+    "effort": ["", "none", "Quick", "hard"],
     "weights": ["", "none", "Random", "real,random"],
     "space": ["nonsense", "missing.toml", "", "/etc/passwd"],
     "runs": ["a-file", "a-file/below"],

@@ -82,6 +82,8 @@ class World:
     latency_s: float = 1.0
     peak_bytes: int = 100_000_000
     effects: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    #: Seconds by which the first call with a choice takes longer.
+    starts: Mapping[str, float] = field(default_factory=dict)
     noise: float = 0.0
     seed: int = 0
 
@@ -102,7 +104,10 @@ class World:
         samples = tuple(
             process * (1 + lot.gauss(0, self.noise / 3)) for _ in range(spec.effort.samples)
         )
-        return measured(spec, samples, peak)
+        outcome = measured(spec, samples, peak)
+        chosen = (f"{lever}={id}" for lever, id in spec.choices.items())
+        start_s = sum(self.starts.get(one, 0.0) for one in chosen)
+        return outcome.but(first_s=2 * samples[0] + start_s)
 
 
 def measured(spec: TrialSpec, samples: tuple[float, ...], peak_bytes: int) -> Outcome:

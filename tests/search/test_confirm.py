@@ -9,9 +9,10 @@ import pytest
 
 from autotune.errors import CannotRun
 from autotune.records import Candidate, Outcome, TrialSpec
-from autotune.search.confirm import PAIRS, Confirmed, confirm
+from autotune.search.confirm import Confirmed, confirm
 from autotune.search.history import History
 from autotune.search.listener import Silence
+from autotune.search.request import STANDARD
 from autotune.search.runner import Runner
 from autotune.stats.compare import Verdict
 from autotune.status import Status
@@ -66,11 +67,11 @@ def test_a_clear_difference_takes_four_processes_a_side_in_turns(tmp_path: Path)
     assert confirmed.compared.verdict is Verdict.FASTER
     assert confirmed.compared.ratio == pytest.approx(2.0, rel=0.1)
     order = [dict(spec.choices)["dtype"] for spec in engine.specs]
-    assert len(order) == 2 * PAIRS
+    assert len(order) == 2 * STANDARD.pairs
     pairs = [set(order[at : at + 2]) for at in range(0, len(order), 2)]
-    assert pairs == [{"fp16", "bf16"}] * PAIRS
-    assert order[::2] != ["fp16"] * PAIRS  # drawn: neither side always goes first
-    assert order[::2] != ["bf16"] * PAIRS
+    assert pairs == [{"fp16", "bf16"}] * STANDARD.pairs
+    assert order[::2] != ["fp16"] * STANDARD.pairs  # drawn: neither side always goes first
+    assert order[::2] != ["bf16"] * STANDARD.pairs
 
 
 def test_the_finalist_runs_under_the_budget_and_the_baseline_without(tmp_path: Path) -> None:
@@ -86,14 +87,14 @@ def test_processes_that_overlap_cannot_say_and_cost_no_more_than_four_pairs(
     confirmed, engine = run(World(noise=0.2), tmp_path)
     assert confirmed.compared is not None
     assert confirmed.compared.verdict is Verdict.CANNOT_SAY
-    assert len(engine.specs) == 2 * PAIRS
+    assert len(engine.specs) == 2 * STANDARD.pairs
 
 
 def test_a_finalist_that_is_the_baseline_is_run_alone_under_the_budget(tmp_path: Path) -> None:
     confirmed, engine = run(WORLD, tmp_path, finalist=BASELINE)
     assert confirmed.is_baseline
     assert confirmed.compared is None
-    assert len(engine.specs) == PAIRS
+    assert len(engine.specs) == STANDARD.pairs
     assert {spec.budget_bytes for spec in engine.specs} == {120_000_000}
 
 
@@ -122,7 +123,7 @@ def test_a_peak_above_the_budget_fails_although_the_engine_did_not_enforce_it(
 def test_a_crash_gets_a_second_chance_and_no_third(tmp_path: Path) -> None:
     confirmed, engine = run(nth(2, FAST, fails(Status.CRASHED)), tmp_path)
     assert confirmed.failed is None
-    assert len(engine.specs) == 2 * PAIRS + 1
+    assert len(engine.specs) == 2 * STANDARD.pairs + 1
 
     def crashes(spec: TrialSpec) -> Outcome:
         return failed(spec.trial, Status.CRASHED) if spec.budget_bytes else WORLD(spec)
@@ -136,7 +137,7 @@ def test_a_process_that_the_environment_ended_is_run_again(tmp_path: Path) -> No
     confirmed, engine = run(nth(2, FAST, fails(Status.KILLED)), tmp_path)
     assert confirmed.compared is not None
     assert confirmed.compared.verdict is Verdict.FASTER
-    assert len(engine.specs) == 2 * PAIRS + 1
+    assert len(engine.specs) == 2 * STANDARD.pairs + 1
 
 
 def test_an_environment_that_keeps_failing_ends_the_study(tmp_path: Path) -> None:
@@ -149,8 +150,8 @@ def test_a_baseline_that_breaks_is_not_the_finalists_fault(tmp_path: Path) -> No
     assert confirmed.failed is None
     assert confirmed.baseline is None
     assert confirmed.compared is None
-    assert len(confirmed.finalist.outcomes) == PAIRS
-    assert len(engine.tried("confirm")) == PAIRS + 2
+    assert len(confirmed.finalist.outcomes) == STANDARD.pairs
+    assert len(engine.tried("confirm")) == STANDARD.pairs + 2
 
 
 def test_without_time_nothing_more_is_started(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from autotune.errors import NoResult
 from autotune.recipe.read import read_recipe
 from autotune.recipe.schema import Recipe
 from autotune.records import Choice, Fidelity, Likeness, Outcome, Scores, TrialSpec
-from autotune.search.confirm import PAIRS
 from autotune.search.definition import Definition
+from autotune.search.request import STANDARD
 from autotune.search.study import Result
 from autotune.status import Status
 from tests.search.factory import BASELINE, LEVERS, make_choices, make_model
@@ -249,4 +249,4 @@ def test_only_the_finalist_is_judged_in_a_confirmation(tmp_path: Path) -> None:
     nothing_exact = make_choices(unavailable={"attention=native-math": "is not here"})
     result, engine = run(tmp_path, {"dtype=fp16": 0.97, "dtype=bf16": 0.3}, choices=nothing_exact)
     assert recipe_of(result).choices == FP16
-    assert engine.tried("confirm").count(BASELINE) == PAIRS
+    assert engine.tried("confirm").count(BASELINE) == STANDARD.pairs

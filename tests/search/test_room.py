@@ -8,7 +8,7 @@ import pytest
 
 from autotune.errors import NoResult
 from autotune.records import Outcome, TrialSpec, Workload, candidate_key
-from autotune.search.confirm import PAIRS
+from autotune.search.request import STANDARD
 from autotune.search.room import longest
 from autotune.status import Status
 from tests.search.studies import FP16, WORLD, study
@@ -94,7 +94,7 @@ def test_a_peak_of_the_last_trial_counts_and_its_time_does_not(tmp_path: Path) -
     assert result.recipe is not None
     winner = result.recipe.evidence.winner
     assert winner.peak_bytes == 104_000_000
-    assert len(winner.processes_s) == PAIRS
+    assert len(winner.processes_s) == STANDARD.pairs
     assert winner.latency_s < 1
 
 

@@ -12,8 +12,8 @@ from autotune.errors import BadInput, NoResult
 from autotune.recipe.read import read_recipe
 from autotune.recipe.schema import Recipe
 from autotune.records import Outcome, TrialSpec
-from autotune.search.confirm import PAIRS
 from autotune.search.listener import Silence
+from autotune.search.request import STANDARD
 from autotune.search.study import Result, run_study
 from autotune.stats.compare import Verdict, compare
 from autotune.status import Status
@@ -65,7 +65,7 @@ def test_a_study_publishes_the_fastest_that_fits_with_its_evidence(tmp_path: Pat
     assert recipe.choices == {**BASELINE, "dtype": "fp16"}
     assert recipe.evidence.comparison.verdict is Verdict.FASTER
     assert recipe.evidence.comparison.ratio == pytest.approx(2.0, rel=0.05)
-    assert len(recipe.evidence.winner.processes_s) == PAIRS
+    assert len(recipe.evidence.winner.processes_s) == STANDARD.pairs
     assert recipe.evidence.winner.binds == "transformer during denoise"
     assert result.trials == recipe.evidence.trials == len(engine.specs)
 
@@ -106,7 +106,7 @@ def test_a_space_with_one_candidate_needs_no_search_and_is_confirmed(tmp_path: P
     assert recipe.evidence.comparison.verdict is Verdict.IS_BASELINE
     assert [spec.purpose for spec in engine.specs] == [
         "baseline",
-        *["confirm"] * PAIRS,
+        *["confirm"] * STANDARD.pairs,
         "size",
     ]
 

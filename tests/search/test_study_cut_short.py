@@ -26,7 +26,7 @@ def test_when_the_time_is_up_the_best_so_far_is_provisional(tmp_path: Path) -> N
     recipe = read_recipe(tmp_path / "recipe.json")
     assert recipe.status == "provisional"
     assert recipe.choices["dtype"] == "fp16"
-    assert recipe.evidence.effort.name == "screen"
+    assert recipe.evidence.effort.name == "standard"
     assert len(recipe.evidence.winner.processes_s) == 1
     assert len(engine.specs) < 10
     assert not [one for one in recipe.refused if one.status is Status.CANCELLED]

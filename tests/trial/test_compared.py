@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autotune.records import Effort, Outcome
-from autotune.search.request import CONFIRM, SCREEN
+from autotune.search.request import STANDARD
 from autotune.status import Status
 from autotune.trial.pictures import MOST_PICTURES, Shot, read_shots
 from tests.trial.bench import SMALL, fitted
@@ -25,19 +25,21 @@ def test_a_confirmation_is_compared_with_every_picture_of_the_baseline(
     run_in_child: Runs, tmp_path: Path
 ) -> None:
     place = {"reference": str(tmp_path / "reference"), "workload": TWO_PROMPTS}
-    baseline, folder = run_in_child(purpose="baseline", effort=SCREEN, **place)
+    baseline, folder = run_in_child(purpose="baseline", effort=STANDARD.screen, **place)
     assert baseline.status is Status.MEASURED, baseline.message
     assert baseline.likeness is None
     kept = read_shots(tmp_path / "reference")
     assert kept.keys() == {Shot(number) for number in range(MOST_PICTURES)}
     assert not list(folder.glob("picture-*")), "once is enough"
-    same, folder = run_in_child(purpose="confirm", effort=CONFIRM, budget_bytes=2 << 30, **place)
+    same, folder = run_in_child(
+        purpose="confirm", effort=STANDARD.confirm, budget_bytes=2 << 30, **place
+    )
     assert same.likeness is not None
     # Two prompts with two seeds each: one picture more than it has samples and observed calls.
     assert [scores.picture for scores in same.likeness.scores] == [0, 1, 2, 3]
     assert all(scores.psnr_db is None for scores in same.likeness.scores)
     assert all((read_shots(folder)[shot] == kept[shot]).all() for shot in kept)
-    other, _ = run_in_child(choices={"dtype": "bf16"}, effort=SCREEN, **place)
+    other, _ = run_in_child(choices={"dtype": "bf16"}, effort=STANDARD.screen, **place)
     assert other.likeness is not None
     scores = other.likeness.scores
     assert all(one.psnr_db is not None and one.psnr_db > 20 for one in scores)

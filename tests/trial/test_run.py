@@ -153,6 +153,16 @@ def test_a_candidate_that_cannot_win_is_sampled_once(run_in_child: Runs) -> None
     assert outcome.health.differs_by_seed is True
 
 
+def test_samples_that_take_no_time_are_made_until_they_took_as_long_as_they_should(
+    run_in_child: Runs,
+) -> None:
+    outcome, _ = run_in_child(effort=Effort(warmups=1, samples=2, least_s=0.3))
+    assert outcome.status is Status.MEASURED, outcome.message
+    assert len(outcome.samples_s) > 2
+    assert sum(outcome.samples_s[:-1]) < 0.3
+    assert sum(outcome.samples_s) >= 0.3 or len(outcome.samples_s) == 100
+
+
 def test_a_generation_whose_steps_alone_take_too_long_is_ended(run_in_child: Runs) -> None:
     hopeless: dict[str, object] = {
         "workload": SMALL.but(steps=12),
