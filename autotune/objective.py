@@ -31,6 +31,12 @@ class Objective:
         return first if self.kind == "first" else "an image of a process that is warm"
 
     @property
+    def unit(self) -> str:
+        """Which time it is, in the few words that follow a number."""
+        many = {"steady": "an image", "first": "the first image"}
+        return many.get(self.kind, f"an image of {self.images}")
+
+    @property
     def counts_start(self) -> bool:
         """Whether what a process does once counts: then nothing is kept from one to the next."""
         return self.kind != "steady"

@@ -34,6 +34,11 @@ def test_each_objective_is_another_time() -> None:
     assert Objective(kind="total", images=10).seconds(steady_s, first_s, load_s) == 5.8
 
 
+def test_each_objective_has_words_that_follow_a_number() -> None:
+    units = [parse_objective(text).unit for text in ("steady", "first", "total:37")]
+    assert units == ["an image", "the first image", "an image of 37"]
+
+
 def test_a_time_of_which_a_part_is_unknown_is_unknown() -> None:
     assert STEADY.seconds(2.0, None, None) == 2.0
     assert Objective(kind="first").seconds(2.0, None, 1.0) is None

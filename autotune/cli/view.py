@@ -64,6 +64,7 @@ class View:
         budgets = ", ".join(format_both(one.budget_bytes) for one in requests)
         self._line(f"budget   {budgets}")
         self._line(f"workload {size}, {work.steps} steps, batch {work.batch}, seed {work.seed}")
+        self._line(f"measured {request.objective.sentence}; effort {request.efforts.name}")
         about = "" if funnel.exact else "about "
         self._line(
             f"plan     {funnel.all:,} combinations → {about}{funnel.legal:,} legal → "
@@ -96,7 +97,7 @@ class View:
         changes = change_phrase(history.space.changes(tried.candidate))
         parts = [outcome_phrase(tried, history.budget_bytes)]
         if tried.latency_s is not None:
-            parts.insert(0, f"{format_duration(tried.latency_s)} an image")
+            parts.insert(0, f"{format_duration(tried.latency_s)} {tried.objective.unit}")
         if tried.peak_bytes is not None:
             parts.insert(-1, f"peak {format_bytes(tried.peak_bytes)}")
         self.stop_spinner()

@@ -87,7 +87,9 @@ def trials_table(history: History) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right")
     table.add_column("candidate", overflow="fold")
-    table.add_column("per image", justify="right", no_wrap=True)
+    first = any(one.objective.kind == "first" for one in history.tried)
+    heading = "first image" if first else "per image"
+    table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("speed-up", justify="right", no_wrap=True)
     table.add_column("peak", justify="right", no_wrap=True)
     table.add_column("outcome", overflow="fold")

@@ -130,9 +130,11 @@ def caution_phrases(recipe: Recipe) -> Iterator[str]:
     from autotune.stats.stability import cautions
 
     evidence = recipe.evidence
-    for whose, side in (("", evidence.winner), ("baseline: ", evidence.baseline)):
-        for seen in cautions(side.times_s(recipe.aim)) if side else ():
-            yield f"{whose}{seen.line}"
+    ours = cautions(evidence.winner.times_s(recipe.aim))
+    yield from (seen.line for seen in ours)
+    if evidence.baseline is not None:
+        theirs = cautions(evidence.baseline.times_s(recipe.aim))
+        yield from (f"baseline: {seen.line}" for seen in theirs if seen not in ours)
 
 
 def against_phrase(one: Against) -> str:

@@ -59,7 +59,7 @@ class Caution(StrEnum):
 
 
 _CALM = "close other programs and measure again"
-_MORE = "measure more: --effort thorough"
+_MORE = "measure with more --effort"
 _SENTENCES: dict[Caution, tuple[str, str]] = {
     Caution.TOO_FEW: ("the median rests on too few samples", _MORE),
     Caution.NOISY: ("times differ by a twentieth of their median or more", _CALM),
@@ -67,7 +67,7 @@ _SENTENCES: dict[Caution, tuple[str, str]] = {
     Caution.OUTLIERS: ("some samples are far from all others", _CALM),
     Caution.EXTREME: ("some samples are off by half of the median or more", _CALM),
     Caution.SLOW_START: ("the first sample of every process is slow", _MORE),
-    Caution.DRIFT: ("times drift from process to process", "let the device settle, and " + _MORE),
+    Caution.DRIFT: ("times drift from process to process", f"let the device settle, and {_MORE}"),
 }
 
 

@@ -188,7 +188,7 @@ def test_what_makes_times_less_sure_is_said_with_advice(result: Result) -> None:
         "some samples are off by half of the median or more (1 of 8, one 1.8 times the median): "
         "close other programs and measure again",
         "baseline: times drift from process to process (26% slower from the first to the last of "
-        "4): let the device settle, and measure more: --effort thorough",
+        "4): let the device settle, and measure with more --effort",
     )
     explained = list(explanation(shaky, "x"))
     advised = list(advice(replace(result, recipe=shaky)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from autotune.recipe.schema import BreakEven, Recipe
 from autotune.records import Outcome, TrialSpec
 from autotune.report.json import to_json
 from autotune.report.recipe import explanation
-from autotune.report.text import advice
+from autotune.report.text import advice, print_result
 from autotune.search.definition import Definition
 from autotune.search.history import latency_of
 from autotune.search.study import Result
@@ -85,6 +86,9 @@ def test_the_objective_is_said_with_its_time(tmp_path: Path) -> None:
     said = "the first image of a process, compiling included, loading not: 1.8"
     assert any(said in line for line in advice(result))
     assert any(said in line and "95% interval" in line for line in explanation(recipe, "x"))
+    table = io.StringIO()
+    print_result(result, table)
+    assert "first image   speed-up" in table.getvalue()
     answer = to_json(result)
     assert (answer["objective"], answer["objective_s"]) == ("first", seconds)
     assert answer["latency_s"] == pytest.approx(0.9, rel=0.01)
