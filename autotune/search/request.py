@@ -61,8 +61,8 @@ EFFORTS: Mapping[str, Efforts] = {
         # Two calls to warm up (M4), eight samples a side in at least three processes (M6).
         _efforts("standard", warmups=2, screen=3, confirm=2, pairs=4),
         # Also what M6 asks of the search, three samples and ten seconds, and a median that one
-        # slow sample does not move. Eight pairs find half the effect: of 200 gains of five per
-        # cent under two per cent of noise 190, not 130.
+        # slow sample does not move. Eight pairs find two thirds of the effect that four find: of
+        # 200 gains of five per cent under two per cent of noise 190, not 130.
         _efforts("thorough", warmups=3, screen=3, confirm=3, pairs=8, least_s=10.0),
     )
 }

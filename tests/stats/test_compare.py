@@ -123,7 +123,7 @@ def test_of_eight_processes_a_side_one_that_is_slow_does_not_hide_an_effect() ->
     assert found.low > 1
 
 
-def test_twice_the_processes_find_half_the_effect() -> None:
+def test_twice_the_processes_find_an_effect_that_half_of_them_often_miss() -> None:
     """What ``--effort thorough`` is for: a gain of five per cent under two per cent of noise."""
     generator, found = random.Random(7), {}
     for processes in (4, 8):
