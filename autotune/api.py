@@ -36,6 +36,7 @@ def suggest(
     against: str | None = None,
     objective: str = "steady",
     effort: str = "standard",
+    restart: bool = False,
     seed: int = 0,
     fix: Mapping[str, str] | None = None,
     space: str | None = None,
@@ -65,6 +66,7 @@ def suggest(
             ``module:Class`` of Optuna's kind.
         exhaustive: Try every candidate that may fit.
         record: Where to write what was measured as a recorded space.
+        restart: Begin anew, although the same study was interrupted before its end.
         against: ``docs`` measures the winner beside what diffusers' documentation advises.
         objective: Which time counts: ``steady``, of an image once the process is warm; ``first``,
             of its first one, compiling included; or ``total:N``, of N images and loading.
@@ -104,6 +106,7 @@ def suggest(
         against=against,
         objective=objective,
         effort=effort,
+        restart=restart,
         seed=seed,
         fix=fix or {},
         space=space,
@@ -166,14 +169,17 @@ def _study(
     listener.waiting("looking at the machine and the model")
     requests = make_requests(model, asked, vrams)
     from autotune.search.study import run_studies  # with Optuna: not for a request that is refused
+    from autotune.search.study_folder import budgets_of
 
     try:
         listener.waiting("importing torch and diffusers, once a study")
         running = _start_engine(engine, requests[0], wait, listener)
         try:
-            if running.waited:
-                again = [_look_again(one, vrams) for one in requests]
+            opened = requests[0].opened
+            if running.waited and opened is not None and not opened.resumed:
+                again = [_look_again(one) for one in requests]
                 requests = sorted(again, key=lambda one: -one.budget_bytes)
+                opened.note(budgets_bytes=budgets_of(requests))
             ceilings = _ceilings(requests[0], listener)
             return run_studies(requests, running, listener, ceilings)
         finally:
@@ -183,6 +189,9 @@ def _study(
         if not (requests[0].folder / "trials").exists():
             shutil.rmtree(requests[0].folder, ignore_errors=True)
         raise
+    finally:
+        if requests[0].opened is not None:
+            requests[0].opened.release()
 
 
 def load_recipe(path: str | Path, *, accept_modified: bool = False) -> Recipe:
@@ -249,13 +258,13 @@ def apply(
     )
 
 
-def _look_again(request: Request, vrams: Sequence[str | None]) -> Request:
+def _look_again(request: Request) -> Request:
     """Take the budget from what is free now, after another study let go of the device."""
     from autotune.probe import probe_machine
     from autotune.probe.device import select_device
 
     device = select_device(probe_machine(), request.device.uuid)
-    vram = request.budget_asked if request.budget_asked in vrams else None
+    vram = request.vram
     budget = wanted_bytes(parse_budget(vram) if vram is not None else None, device)
     asked = vram or in_words(budget)
     return replace(request, device=device, budget_asked=asked, budget_bytes=budget)

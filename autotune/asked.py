@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 #: A budget this near to the whole device is not an emulation of a smaller one.
 _WHOLE_DEVICE = 0.95
-#: Studies of one model and budget are numbered; nobody keeps more than that in one folder.
-_MOST_RUNS = 10_000
 #: What numpy, which the sampler draws from, takes as a seed.
 _LARGEST_SEED = 2**32 - 1
 
@@ -47,6 +45,7 @@ class Asked:
     against: str | None = None
     objective: str = "steady"
     effort: str = "standard"
+    restart: bool = False
     seed: int = 0
     fix: Mapping[str, str] = field(default_factory=dict)
     space: str | None = None
@@ -109,13 +108,13 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     resolved = resolve(_skeleton(model) if random else model)
     resolved = give(resolved.but(workload=_workload(resolved, asked.workload)), looked)
     definition = _check_names(pins, asked.space, resolved.family, chosen)
-    folder = _run_folder(Path(asked.runs), resolved, chosen, max(budgets))
     requests = [
         Request(
             model=resolved,
             machine=machine,
             device=chosen,
             fingerprint=fingerprint(machine, chosen),
+            vram=vram,
             budget_asked=vram or in_words(budget),
             budget_bytes=budget,
             emulated=vram is not None and budget < chosen.total_bytes * _WHOLE_DEVICE,
@@ -126,8 +125,8 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
             trials=trials,
             time_s=time_s,
             seed=asked.seed,
-            folder=folder,
-            recipe_path=out or folder / _recipe_name(vram, len(vrams)),
+            folder=Path(asked.runs),
+            recipe_path=Path(asked.runs),
             overwrite=asked.force,
             sampler=asked.sampler,
             exhaustive=asked.exhaustive,
@@ -135,9 +134,9 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
             record=record,
             against=asked.against,
         )
-        for vram, budget, out in zip(vrams, budgets, outs, strict=True)
+        for vram, budget in zip(vrams, budgets, strict=True)
     ]
-    return sorted(requests, key=lambda one: -one.budget_bytes)
+    return sorted(_placed(requests, asked, outs), key=lambda one: -one.budget_bytes)
 
 
 def make_question(model: str, asked: Asked, card: str | None) -> Question:
@@ -327,20 +326,27 @@ def _workload(model: Model, changes: Mapping[str, Any]) -> Any:
     return check_workload(model, given)
 
 
-def _run_folder(runs: Path, model: Model, device: Device, budget: int) -> Path:
-    """A new folder for this study; earlier ones are left alone."""
-    name = f"{model.id.rsplit('/', 1)[-1]}-{format_bytes(budget).replace(' ', '')}-{device.kind}"
-    for number in range(1, _MOST_RUNS):
-        folder = runs / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if runs.exists() and not runs.is_dir():
-                raise BadInput(f"{runs} is a file, not a folder", hint="--runs FOLDER") from None
-            continue
-        except OSError as error:
-            raise BadInput(
-                f"no run folder can be made in {runs}: {error.strerror}", hint="--runs FOLDER"
-            ) from None
-        return folder
-    raise BadInput(f"{runs} holds {_MOST_RUNS} runs of {name}", hint="--runs FOLDER")
+def _placed(
+    requests: Sequence[Request], asked: Asked, outs: Sequence[Path | None]
+) -> list[Request]:
+    """The requests with a folder: a new one, or that of the same study that was interrupted."""
+    from autotune.search.study_folder import open_folder, study_of
+
+    first = requests[0]
+    size = format_bytes(max(one.budget_bytes for one in requests)).replace(" ", "")
+    name = f"{first.model.id.rsplit('/', 1)[-1]}-{size}-{first.device.kind}"
+    study = study_of(requests, asked.ram)
+    opened = open_folder(Path(asked.runs), name, study, restart=asked.restart)
+    return [
+        replace(
+            request,
+            budget_bytes=opened.budget(request.vram),
+            budget_asked=request.vram or in_words(opened.budget(None)),
+            folder=opened.path,
+            opened=opened,
+            recipe_path=out or opened.path / _recipe_name(request.vram, len(requests)),
+            # What an interrupted study wrote in its own folder was provisional.
+            overwrite=asked.force or (opened.resumed and out is None),
+        )
+        for request, out in zip(requests, outs, strict=True)
+    ]

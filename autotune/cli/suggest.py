@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_workload(parser.add_argument_group(defaults))
     _add_output(parser.add_argument_group("output"))
     parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin anew (default: go on with the same study if it was interrupted)",
+    )
+    parser.add_argument(
         "--no-wait", action="store_true", help="fail if another autotune holds the device"
     )
     parser.add_argument(
@@ -208,6 +213,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "against": arguments.against,
         "objective": arguments.objective,
         "effort": arguments.effort,
+        "restart": arguments.restart,
         "space": arguments.space,
         "quality": arguments.quality,
         "weights": arguments.weights,

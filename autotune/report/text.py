@@ -132,6 +132,8 @@ def advice(result: Result) -> Iterator[str]:
         yield f"details: autotune explain {result.recipe_path}"
     else:
         yield from _nothing_fits(result)
+    if result.unfinished:
+        yield "go on:   the same command again continues this study"
 
 
 def _advice_on(recipe: Recipe) -> Iterator[str]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autotune.errors import BadInput, shorten
 from autotune.objective import STEADY, Objective
 from autotune.records import Device, Effort, Fidelity, Fingerprint, Machine, Model
 from autotune.search.definition import Definition
+
+if TYPE_CHECKING:
+    from autotune.search.study_folder import StudyFolder
 
 #: Half of the 20 to 40 minutes users will pay on a GPU (numbers.md F4), one minute on the demo.
 DEFAULT_TRIALS = 12
@@ -95,6 +99,8 @@ class Request:
     machine: Machine
     device: Device
     fingerprint: Fingerprint
+    #: As it was asked for, if it was; then in words, and in bytes.
+    vram: str | None = None
     budget_asked: str
     budget_bytes: int
     emulated: bool
@@ -114,3 +120,5 @@ class Request:
     efforts: Efforts = STANDARD
     record: Path | None = None
     against: str | None = None
+    #: The hold on the folder, where it has one.
+    opened: StudyFolder | None = None

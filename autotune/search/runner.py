@@ -17,6 +17,7 @@ from autotune.search.calm import Calm, was_spoilt
 from autotune.search.doubt import Doubt
 from autotune.search.gate import Gate
 from autotune.search.history import History, Tried, latency_of
+from autotune.search.kept import Kept
 from autotune.search.listener import Listener
 from autotune.search.request import NOISE, Request
 from autotune.search.verdict import GIVE_UP_SHARE
@@ -46,7 +47,8 @@ MOST_RETRIES = 2
 class Runner:
     """Runs candidates; ``stop_at`` is the monotonic time after which nothing new is started.
 
-    ``doubt`` says of a measurement why it cannot be true, if so.
+    ``doubt`` says of a measurement why it cannot be true, if so. What is ``kept`` of the study's
+    trials is not run again.
     """
 
     engine: Engine
@@ -57,11 +59,16 @@ class Runner:
     doubt: Doubt = lambda candidate, outcome: None
     gate: Gate = field(default_factory=Gate)
     count: int = 0
+    kept: Kept = field(default_factory=Kept)
     calm: Calm = field(init=False)
     _baseline_s: float | None = field(default=None, init=False)
     _spoilt: Outcome | None = field(default=None, init=False)
 
+    #: The number of the last trial that has a folder.
+    _highest: int = field(default=0, init=False)
+
     def __post_init__(self) -> None:
+        self._highest = self.kept.highest
         self.calm = Calm(device=self.request.device, say=self.listener.said)
 
     def turn_to(self, request: Request, history: History) -> None:
@@ -138,14 +145,10 @@ class Runner:
         give_up_above_s: float | None,
         workload: Workload | None = None,
     ) -> Tried:
-        if self._spoilt is not None:
-            self.calm.wait(self._spoilt, self.stop_at)
-        if self.request.objective.counts_start:
-            self.discard_prepared()  # each compiles, and quantizes, as if it were the first
         self.count += 1
         spec = TrialSpec.model_validate(
             {
-                "trial": f"{self.count:04d}",
+                "trial": f"{self._highest + 1:04d}",
                 "purpose": purpose,
                 "model": self.request.model,
                 "choices": dict(candidate),
@@ -160,8 +163,31 @@ class Runner:
                 "reference": self._reference(purpose, effort, workload),
             }
         )
-        self.listener.started(self.count, candidate, why)
         start = time.monotonic()
+        outcome = self.kept.take(spec)
+        kept = outcome is not None
+        if outcome is None:
+            outcome = self._run_now(spec, candidate, why)
+        problem = self.doubt(candidate, outcome) if outcome.status is Status.MEASURED else None
+        if problem is not None:
+            outcome = outcome.but(status=Status.IMPLAUSIBLE, message=problem)
+        return Tried(
+            number=int(outcome.trial),
+            candidate=dict(candidate),
+            why=why,
+            outcome=outcome,
+            steps=effort.steps,
+            objective=self.request.objective,
+            cost_s=outcome.seconds if kept else time.monotonic() - start,
+        )
+
+    def _run_now(self, spec: TrialSpec, candidate: Candidate, why: str) -> Outcome:
+        if self._spoilt is not None:
+            self.calm.wait(self._spoilt, self.stop_at)
+        if self.request.objective.counts_start:
+            self.discard_prepared()  # each compiles, and quantizes, as if it were the first
+        self._highest += 1
+        self.listener.started(self._highest, candidate, why)
         self.engine.submit(spec, self.request.folder / "trials" / spec.trial)
         try:
             outcome = self._wait(spec.trial, spec.deadline_s + _STUCK_S)
@@ -170,18 +196,7 @@ class Runner:
                 self._cancel(spec.trial, _INTERRUPTED_S)
             raise
         self._spoilt = outcome if was_spoilt(outcome) else None
-        problem = self.doubt(candidate, outcome) if outcome.status is Status.MEASURED else None
-        if problem is not None:
-            outcome = outcome.but(status=Status.IMPLAUSIBLE, message=problem)
-        return Tried(
-            number=self.count,
-            candidate=dict(candidate),
-            why=why,
-            outcome=outcome,
-            steps=effort.steps,
-            objective=self.request.objective,
-            cost_s=time.monotonic() - start,
-        )
+        return outcome
 
     def _few_steps(self, candidate: Candidate) -> int | None:
         """With how few steps a candidate is screened; ``None`` for all of them.

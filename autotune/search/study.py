@@ -26,6 +26,7 @@ from autotune.search.funnel import count_funnel
 from autotune.search.gate import make_gate
 from autotune.search.history import History
 from autotune.search.hunt import Hunt
+from autotune.search.kept import read_kept
 from autotune.search.listener import Listener
 from autotune.search.needed import Needed
 from autotune.search.publish import Winner, compose
@@ -58,6 +59,11 @@ class Result:
     stopped_by: KeyboardInterrupt | None = None
     #: The contact sheet, if pictures were compared.
     pictures: Path | None = None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the same command goes on with the study."""
+        return self.interrupted or self.out_of_time or self.status == "provisional"
 
     @property
     def interrupted(self) -> bool:
@@ -110,7 +116,12 @@ def run_studies(
         stop_at=None if first.time_s is None else start + first.time_s,
         doubt=make_doubt(first.model, first.device, admission.profile),
         gate=make_gate(first),
+        kept=read_kept(first.folder / "trials"),
     )
+    for sentence in first.opened.left if first.opened else ():
+        listener.said(sentence)
+    if len(runner.kept):
+        listener.said(f"going on with an interrupted study: {len(runner.kept)} trials are kept")
     stopped_by, broke = None, None
     try:
         _run(hunts, runner)
@@ -118,6 +129,7 @@ def run_studies(
         stopped_by = interrupt
     except NoResult:
         _record(hunts, listener)
+        _end(first)
         raise
     except CannotRun as error:
         broke = error  # raised again once the best so far is safe
@@ -133,7 +145,15 @@ def run_studies(
             if one.recipe is not None:
                 listener.said(f"the best so far is kept as {one.status}: {one.recipe_path}")
         raise broke
+    if stopped_by is None and not any(one.unfinished for one in results):
+        _end(first)
     return results
+
+
+def _end(request: Request) -> None:
+    """The same command begins a new study from now on."""
+    if request.opened is not None:
+        request.opened.note(ended=True)
 
 
 def _hunts(

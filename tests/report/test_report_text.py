@@ -130,7 +130,8 @@ def test_each_way_to_end_without_a_recipe_has_its_own_sentence(tmp_path: Path) -
     assert "no candidate could be measured" in "\n".join(advice(out_of_memory))
     assert "the time ran out" in "\n".join(advice(out_of_time))
     assert list(advice(interrupted)) == [
-        "interrupted before anything within the budget was measured"
+        "interrupted before anything within the budget was measured",
+        "go on:   the same command again continues this study",
     ]
 
 

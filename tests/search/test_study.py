@@ -74,7 +74,7 @@ def test_the_faster_one_that_does_not_fit_is_refused_with_what_it_needs(tmp_path
     recipe = published(study(tmp_path, trials=27)[0])
     (refused,) = [one for one in recipe.refused if one.choices == {**BASELINE, "dtype": "fp32"}]
     assert refused.status is Status.OVER_BUDGET
-    assert refused.reason == "needs 172 MiB"  # 180 MB
+    assert refused.reason == "needs 172 MiB (transformer during denoise)"  # 180 MB
     assert refused.latency_s == pytest.approx(0.4, rel=0.05)
     times = [one.latency_s or 1e9 for one in recipe.refused]
     assert times == sorted(times)

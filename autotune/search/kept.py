@@ -1,0 +1,71 @@
+"""What an interrupted study has run already: taken from its folders instead of run again.
+
+A search proposes the same for the same outcomes, so going through it again with what is kept ends
+where it was interrupted. Folders without a readable outcome are those of trials that were cut off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autotune.records import Outcome, TrialSpec
+from autotune.status import Status, Teaches
+from autotune.trial.wire import SPEC, read_outcome, read_record
+
+
+@dataclass(kw_only=True)
+class Kept:
+    """Outcomes by what was run, in the order in which they were.
+
+    ``highest`` is the largest number of a trial's folder, whether or not it has an outcome.
+    """
+
+    highest: int = 0
+    _found: dict[str, deque[Outcome]] = field(default_factory=lambda: defaultdict(deque))
+
+    def __len__(self) -> int:
+        return sum(map(len, self._found.values()))
+
+    def take(self, spec: TrialSpec) -> Outcome | None:
+        """The outcome of such a trial, once; ``None`` if it has to be run."""
+        found = self._found.get(_key(spec))
+        return found.popleft() if found else None
+
+    def add(self, spec: TrialSpec, outcome: Outcome) -> None:
+        """Keep an outcome, unless it says nothing about its candidate."""
+        if outcome.status is Status.MEASURED or outcome.status.teaches is Teaches.CANDIDATE:
+            self._found[_key(spec)].append(outcome)
+
+
+def read_kept(trials: Path) -> Kept:
+    """Read what lies in the folder of a study's trials; what cannot be read was not run."""
+    kept = Kept()
+    for folder in sorted(trials.glob("[0-9]*")):
+        if not folder.name.isdigit():
+            continue
+        kept.highest = max(kept.highest, int(folder.name))
+        try:
+            spec = read_record(folder, SPEC, TrialSpec)
+            kept.add(spec, read_outcome(folder, folder.name))
+        except ValueError:
+            continue
+    return kept
+
+
+def _key(spec: TrialSpec) -> str:
+    """What decides an outcome: deadlines follow from others, and clocks of a device change."""
+    return json.dumps(
+        [
+            spec.purpose,
+            sorted(spec.choices.items()),
+            spec.model.revision,
+            spec.device.uuid,
+            spec.workload.model_dump(mode="json"),
+            spec.effort.model_dump(mode="json"),
+            spec.budget_bytes,
+            spec.ram_bytes,
+        ]
+    )
