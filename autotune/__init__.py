@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotune.api import apply, build, load_recipe, suggest, suggest_each
+    from autotune.api import apply, build, load_recipe, suggest, suggest_each, verify
     from autotune.errors import (
         AutotuneError,
         BadInput,
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    **dict.fromkeys(("suggest", "suggest_each", "load_recipe", "build", "apply"), "autotune.api"),
+    **dict.fromkeys(
+        ("suggest", "suggest_each", "load_recipe", "build", "apply", "verify"), "autotune.api"
+    ),
     **dict.fromkeys(
         (
             "AutotuneError",
@@ -64,6 +66,7 @@ __all__ = [
     "probe",
     "suggest",
     "suggest_each",
+    "verify",
 ]
 
 

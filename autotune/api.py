@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autotune.search.listener import Listener
     from autotune.search.request import Request
     from autotune.search.study import Result
+    from autotune.search.verify import Verified
 
 #: Measuring a device takes ten seconds, once: a tenth of a study at the most.
 _ENOUGH_TO_MEASURE_S = 120.0
@@ -233,6 +234,49 @@ def build(
         device=device,
         checkpoints=checkpoints or {},
         allow_mismatch=allow_mismatch,
+    )
+
+
+def verify(
+    recipe: Recipe | str | Path,
+    *,
+    model: str | None = None,
+    device: str | None = None,
+    checkpoints: Mapping[str, str | Path] | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    runs: str | Path = "autotune-runs",
+    wait: bool = True,
+    listener: Listener | None = None,
+) -> Verified:
+    """Measure a recipe again on this machine, in fresh processes, and say whether it holds.
+
+    Args:
+        recipe: A recipe or its path.
+        model: As for ``build``, and so are device and checkpoints.
+        device: Where to measure.
+        checkpoints: Files that the recipe was measured with.
+        out: Where to write the recipe with this machine's numbers, if it holds.
+        force: Replace a file that exists.
+        runs: Where the folder of the trials is made.
+        wait: Wait while another autotune holds the device.
+        listener: Is told what happens.
+
+    Raises:
+        RecipeMismatch: If it cannot be measured here: the device is too small, or lacks a choice.
+    """
+    from autotune.again import verify_here
+
+    return verify_here(
+        _loaded(recipe),
+        model=model,
+        device=device,
+        checkpoints=checkpoints or {},
+        out=None if out is None else Path(out),
+        force=force,
+        runs=Path(runs),
+        start=lambda request, told: _start_engine("local", request, wait, told),
+        listener=listener,
     )
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from autotune.search.request import Request
 
 #: A budget this near to the whole device is not an emulation of a smaller one.
-_WHOLE_DEVICE = 0.95
+WHOLE_DEVICE = 0.95
 #: What numpy, which the sampler draws from, takes as a seed.
 _LARGEST_SEED = 2**32 - 1
 
@@ -117,7 +117,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
             vram=vram,
             budget_asked=vram or in_words(budget),
             budget_bytes=budget,
-            emulated=vram is not None and budget < chosen.total_bytes * _WHOLE_DEVICE,
+            emulated=vram is not None and budget < chosen.total_bytes * WHOLE_DEVICE,
             definition=definition,
             quality=fidelity,
             ram_bytes=ram_bytes,

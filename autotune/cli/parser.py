@@ -15,7 +15,10 @@ from autotune.errors import one_line
 
 #: In the order of ``--help``. Each is a module of this package with ``SUMMARY``, ``EXAMPLE``,
 #: ``add_arguments`` and ``run``.
-COMMANDS = ("suggest", "estimate", "explain", "levers", "skeleton", "replay", "probe", "doctor")
+COMMANDS = (
+    *("suggest", "verify", "estimate", "explain", "levers", "skeleton", "replay", "probe"),
+    "doctor",
+)
 
 _ABOUT = """\
 Finds the fastest setup of a diffusers pipeline that fits the memory you have, by measuring.

@@ -13,6 +13,7 @@ from autotune.levers.base import Lever, Target
 from autotune.levers.rules import broken_rule
 from autotune.models.catalog import find_pipeline
 from autotune.models.given import give, kinds_needed, look_at, name_components
+from autotune.models.look import Found
 from autotune.models.resolve import resolve
 from autotune.models.structure import Structure
 from autotune.probe import probe_machine
@@ -37,16 +38,33 @@ def build_recipe(
     allow_mismatch: bool,
 ) -> Any:
     """Load the recipe's model and apply every choice; see ``autotune.build``."""
-    looked = look_at(checkpoints)
+    looked = look_at(checkpoints)  # a typing error costs no look at the machine
     chosen = _checked_device(recipe, device, allow_mismatch)
+    target = target_of(recipe, chosen, model=model, looked=looked, allow_mismatch=allow_mismatch)
+    build_pipeline(target, recipe.choices)
+    return target.pipe
+
+
+def target_of(
+    recipe: Recipe,
+    device: Device,
+    *,
+    model: str | None,
+    looked: Mapping[str, Found],
+    allow_mismatch: bool = False,
+) -> Target:
+    """The recipe's model, with what its choices are made of, on a device that has them.
+
+    Raises:
+        RecipeMismatch: If the model, a given file or a choice is not what was measured.
+    """
     found = _find_model(recipe, model, allow_mismatch)
     found = give(found.but(workload=recipe.workload), looked)
     _check_given(recipe, found.given, allow_mismatch)
-    _check_choices(recipe, chosen, found)
-    target = Target(model=found, device=chosen, workload=recipe.workload)
+    _check_choices(recipe, device, found)
+    target = Target(model=found, device=device, workload=recipe.workload)
     _check_rules(recipe, target)
-    build_pipeline(target, recipe.choices)
-    return target.pipe
+    return target
 
 
 def apply_recipe(

@@ -138,7 +138,7 @@ def open_folder(runs: Path, name: str, study: Study, *, restart: bool) -> StudyF
         lock = _claim(path)
         if lock is not None:
             return StudyFolder(path=path, study=found, resumed=True, left=(), _lock=lock)
-    path = _new_folder(runs, name)
+    path = new_folder(runs, name)
     _write(path, study)
     lock = _claim(path)
     if lock is None:
@@ -176,7 +176,7 @@ def _write(folder: Path, study: Study) -> None:
     write_atomic(folder / STUDY, study.model_dump_json().encode(), overwrite=True)
 
 
-def _new_folder(runs: Path, name: str) -> Path:
+def new_folder(runs: Path, name: str) -> Path:
     """A folder that nobody had; earlier ones are left alone."""
     for number in range(1, _MOST_RUNS):
         folder = runs / (name if number == 1 else f"{name}-{number}")

@@ -19,6 +19,8 @@ _FIRST_CALL_FLOOR_S = (2.0, 15.0)
 _DEADLINE_RESERVE_S = 2.0
 #: Steps at the start of a generation that say nothing, and those after them that say enough.
 _UNSETTLED_STEPS, _SETTLED_STEPS = 2, 3
+#: Nor do so few seconds of them: in less, a disturbance could not be seen (`quiet`).
+_SETTLED_S = 0.3
 #: An alarm of zero would never ring.
 _SHORTEST_S = 0.001
 
@@ -57,6 +59,8 @@ def end_if_hopeless(spec: TrialSpec, forwards_s: Sequence[float], multiple: int)
     """
     limit, later = spec.give_up_above_s, forwards_s[_UNSETTLED_STEPS:]
     if limit is None or len(later) < _SETTLED_STEPS or by_schedule(spec.choices):
+        return
+    if sum(later) < _SETTLED_S:
         return
     # Every step calls the denoiser once at the least.
     least_s = statistics.median(later) * spec.workload.steps / multiple

@@ -27,6 +27,7 @@ from autotune.recipe.schema import Recipe
 from autotune.records import Outcome
 from autotune.search.confirm import confirm
 from autotune.search.history import History, latency_of
+from autotune.search.kept import Kept
 from autotune.search.listener import Silence
 from autotune.search.request import SIZE, STANDARD, Request
 from autotune.search.runner import Runner
@@ -147,9 +148,14 @@ def engine_for(request: Request) -> LocalEngine:
 def runner_of(request: Request, engine: LocalEngine) -> Runner:
     space = Space(levers={}, baseline=PLAIN, left_out=())
     history = History(space=space, budget_bytes=request.budget_bytes)
-    runner = Runner(engine=engine, request=request, listener=Silence(), history=history)
-    runner.count = sum(1 for _ in (request.folder / "trials").glob("*"))
-    return runner
+    numbers = [int(place.name) for place in (request.folder / "trials").glob("*")]
+    return Runner(
+        engine=engine,
+        request=request,
+        listener=Silence(),
+        history=history,
+        kept=Kept(highest=max(numbers, default=0)),
+    )
 
 
 def report(what: str, ends: Counter[str], said: str, kept: bool) -> None:
