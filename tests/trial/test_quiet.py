@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import pytest
 
 from autotune.trial import quiet
 from autotune.trial.quiet import Moment, disturbance
+from tests.sources import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -106,26 +106,36 @@ def busy_processors() -> Iterator[None]:
             one.wait()
 
 
-def compute(seconds: float) -> None:
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
+#: A process of its own, in whose session nothing else runs: it computes, then it sleeps.
+BESIDE = """
+import time
+from autotune.trial import quiet
+
+before, end = quiet.now(), time.perf_counter() + 1.5
+while time.perf_counter() < end:
+    pass
+print(quiet.disturbance(before, quiet.now()))
+before = quiet.now()
+time.sleep(1.5)
+print(quiet.disturbance(before, quiet.now()))
+"""
 
 
 def test_a_busy_machine_is_seen_by_who_computes_and_not_by_who_sleeps() -> None:
     with busy_processors():
         time.sleep(0.5)  # until they have started
-        before = quiet.now()
-        threads = [threading.Thread(target=compute, args=(1.0,)) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        compute(1.0)
-        said = disturbance(before, quiet.now())
-        assert said is not None
-        assert said.startswith("other processes took ")
-        before = quiet.now()
-        time.sleep(0.5)
-        assert disturbance(before, quiet.now()) is None
+        ended = subprocess.run(
+            [sys.executable, "-c", BESIDE],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+            start_new_session=True,
+            cwd=ROOT,
+        )
+    computing, sleeping = ended.stdout.splitlines()
+    assert computing.startswith("other processes took ")
+    assert sleeping == "None"
 
 
 def test_settling_waits_until_others_have_ended() -> None:
