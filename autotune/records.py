@@ -351,6 +351,23 @@ class Discarded(Record):
     why: str
 
 
+class Filmed(Record):
+    """What the film of the card showed while a trial ran; what it did not show is ``None``.
+
+    Of the part that was timed: the median clock under load, the highest temperature, and for what
+    share of it each reason for a clock held. ``held_bytes`` were not given back in time.
+    """
+
+    frames: int
+    level_bytes: int | None
+    peak_bytes: int | None
+    held_bytes: int = 0
+    sm_clock_mhz: int | None = None
+    temperature_c: int | None = None
+    reasons: Mapping[str, float] = {}
+    slowed_down: str | None = None
+
+
 class Outcome(Record):
     """What comes out of a trial. Raw samples are kept unrounded.
 
@@ -373,6 +390,7 @@ class Outcome(Record):
     forwards_s: tuple[float, ...] = ()
     phases_s: Mapping[str, float] = {}
     memory: Memory | None = None
+    filmed: Filmed | None = None
     weights: Mapping[str, int] = {}
     health: Health | None = None
     likeness: Likeness | None = None

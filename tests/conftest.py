@@ -1,4 +1,7 @@
-"""What holds for every test: one thread, a cache of its own, no network, no terminal."""
+"""What holds for every test: one thread, a cache of its own, no network, no terminal.
+
+And the compiled stand-in for NVML, which the tests of several layers need.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+from tests.stubs.nvml import COMPILER, NO_COMPILER, StubNvml
 
 #: One thread each: two OpenMP processes that overlap on two cores slow each other 25 times.
 _ENVIRONMENT = {
@@ -34,3 +39,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 _CACHE = pytest.StashKey[str]()
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if COMPILER is None:
+        pytest.skip(NO_COMPILER)
+    return StubNvml.build(tmp_path_factory.mktemp("nvml")).library
+
+
+@pytest.fixture
+def nvml(nvml_library: Path, tmp_path: Path) -> StubNvml:
+    return StubNvml(nvml_library, tmp_path / "nvml.txt")

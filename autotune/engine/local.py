@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from autotune.engine.base import Step
 from autotune.engine.child import Zygote, child_environment
 from autotune.engine.device_lock import DeviceLock
+from autotune.engine.filming import Filming
 from autotune.errors import CannotRun
 from autotune.records import Device, Inspection, InspectSpec, Outcome, TrialSpec
 from autotune.status import Status
@@ -49,6 +50,8 @@ class _Running:
     folder: Path
     deadline: float
     oom_kills: int
+    start_s: float = 0.0
+    stages: list[tuple[str, float]] = field(default_factory=list)
     read: int = 0
     ended_by: Status | None = None
 
@@ -79,6 +82,7 @@ class LocalEngine:
         #: Whether another autotune had the device first: what was free then is not what is now.
         self.waited = self._lock.waited
         self._running: dict[str, _Running] = {}
+        self._filming: Filming | None = None
 
         def start(cold: bool) -> Zygote:
             return Zygote(
@@ -90,6 +94,8 @@ class LocalEngine:
             )
 
         try:
+            if device.kind == "cuda":
+                self._filming = Filming(device, folder, say)
             self._zygote = start(cold)
             if self._zygote.ready.get("driver_touched"):
                 # A forked child could not use the card: pay for cold processes instead.
@@ -100,6 +106,8 @@ class LocalEngine:
             #: A cold child imports for this long before its own clock starts.
             self._allowance_s = COLD_START_S if cold else 0.0
         except BaseException:
+            if self._filming is not None:
+                self._filming.close()
             self._lock.release()
             raise
 
@@ -120,11 +128,13 @@ class LocalEngine:
         """See Engine."""
         folder.mkdir(parents=True)
         write_record(folder, SPEC, spec)
+        start_s = self._filming.begin() if self._filming else time.monotonic()
         self._running[spec.trial] = _Running(
             spec=spec,
             folder=folder,
-            deadline=time.monotonic() + spec.deadline_s + self._allowance_s,
+            deadline=start_s + spec.deadline_s + self._allowance_s,
             oom_kills=_oom_kills(),
+            start_s=start_s,
         )
         self._zygote.send(do="start", id=spec.trial, folder=str(folder), job="trial")
         return spec.trial
@@ -137,9 +147,14 @@ class LocalEngine:
             if event["event"] == "ended" and running is not None:
                 found.extend(_steps(running))
                 found.append(self._finish(running, int(event["code"])))
+        lost = self._filming.look() if self._filming else None
         for running in self._running.values():
             found.extend(_steps(running))
-            if running.ended_by is None and time.monotonic() > running.deadline:
+            if running.ended_by is not None:
+                continue
+            if lost is not None:
+                self._stop(running, Status.DEVICE_LOST)
+            elif time.monotonic() > running.deadline:
                 self._stop(running, Status.HUNG)
         return found
 
@@ -154,6 +169,8 @@ class LocalEngine:
         """See Engine."""
         try:
             self._zygote.close()
+            if self._filming is not None:
+                self._filming.close()
         finally:
             self._lock.release()
 
@@ -164,12 +181,15 @@ class LocalEngine:
     def _finish(self, running: _Running, code: int) -> Outcome:
         del self._running[running.spec.trial]
         try:
-            return read_outcome(running.folder, running.spec.trial)
+            outcome = written = read_outcome(running.folder, running.spec.trial)
         except ValueError as error:
-            outcome = _missing_outcome(running, code, str(error))
+            outcome, written = _missing_outcome(running, code, str(error)), None
+        if self._filming is not None:
+            outcome = self._filming.judged(running.spec, outcome, running.start_s, running.stages)
+        if outcome is not written:
             running.folder.mkdir(parents=True, exist_ok=True)  # the trial may have removed it
             write_record(running.folder, OUTCOME, outcome)
-            return outcome
+        return outcome
 
 
 def _missing_outcome(running: _Running, code: int, error: str) -> Outcome:
@@ -268,8 +288,12 @@ def _steps(running: _Running) -> list[Step]:
     if not whole:
         return []
     running.read += len(whole) + 1
-    steps = (_step(running.spec.trial, line) for line in whole.splitlines())
-    return [step for step in steps if step is not None]
+    steps = [_step(running.spec.trial, line) for line in whole.splitlines()]
+    found = [step for step in steps if step is not None]
+    running.stages += [
+        (step.stage, at) for step in found if isinstance(at := step.facts.get("at"), float)
+    ]
+    return found
 
 
 def _step(trial: str, line: bytes | str) -> Step | None:

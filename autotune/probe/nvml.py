@@ -8,7 +8,8 @@ explained alone. The library can also hang when the driver is stuck, so calls ha
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,8 @@ import pynvml
 
 from autotune.probe.deadline import DEADLINE_S, answer_within
 from autotune.probe.nvml_failures import (
+    FOR_GOOD,
+    FUNCTION_NOT_FOUND,
     LOST,
     NOT_SUPPORTED,
     NvmlSilent,
@@ -29,6 +32,8 @@ from autotune.records import Neighbour
 #: Without the persistence daemon the first start brings the cards up, one to three seconds each
 #: (NVIDIA's "Driver Persistence" guide).
 START_DEADLINE_S = 30.0
+#: A call that failed so often, a second of film, is not made again.
+_MOST_FAILURES = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,19 +104,74 @@ def read_use(
     reading = Reading(index=-1)
 
     def read() -> None:
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        try:
-            reading.values["used_bytes"] = int(_memory(handle, reading).used)
-        except pynvml.NVMLError as error:
-            if error.value in LOST:  # a handle outlives its card, so this call is the one to tell
-                raise
-            reading.unknown["used_bytes"] = _reason(error)
-        reading.ask("processes", lambda: len(_processes(handle, reading)))
-        reading.ask("utilisation", lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100)
+        reading.values.update(
+            Watched(uuid, reading).look(("used_bytes", "processes", "utilisation"))
+        )
 
     with session(start_deadline_s):
         _within(deadline_s, read)
     return reading
+
+
+class Watched:
+    """A card that is looked at again and again, in a session; its calls have no deadline.
+
+    What it cannot tell is asked no more, and explained in the reading's ``unknown``.
+
+    Raises:
+        NvmlUnavailable: The card is gone (``lost``), from here and from ``look``: a handle
+            outlives its card.
+    """
+
+    def __init__(self, uuid: str, reading: Reading) -> None:
+        self._reading = reading
+        self._failures: Counter[str] = Counter()
+        with _explained():
+            self._questions = _questions(pynvml.nvmlDeviceGetHandleByUUID(uuid), reading)
+
+    def look(self, names: Iterable[str]) -> dict[str, int | float]:
+        """What these fields are now, as far as the card tells."""
+        seen: dict[str, int | float] = {}
+        for name in names:
+            if self._failures[name] >= _MOST_FAILURES:
+                continue
+            try:
+                seen[name] = self._questions[name]()
+            except Exception as error:  # as in Reading.ask
+                code = getattr(error, "value", None)
+                if code in LOST:
+                    raise failure(code, str(error)) from error
+                self._failures[name] += _MOST_FAILURES if code in FOR_GOOD else 1
+                self._reading.unknown[name] = _reason(error)
+        return seen
+
+
+def _questions(handle: Any, reading: Reading) -> dict[str, Callable[[], int | float]]:
+    return {
+        "used_bytes": lambda: int(_memory(handle, reading).used),
+        "utilisation": lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
+        "processes": lambda: len(_processes(handle, reading)),
+        "sm_clock_mhz": lambda: int(_SHARED["sm_clock_mhz"](handle)),
+        "temperature_c": lambda: int(_SHARED["temperature_c"](handle)),
+        "event_reasons": lambda: _event_reasons(handle),
+        # The clock of the multiprocessors follows that of the graphics domain.
+        "default_clock_mhz": lambda: int(
+            pynvml.nvmlDeviceGetDefaultApplicationsClock(handle, pynvml.NVML_CLOCK_GRAPHICS)
+        ),
+        "max_clock_mhz": lambda: int(
+            pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM)
+        ),
+    }
+
+
+def _event_reasons(handle: Any) -> int:
+    """Why the clocks are what they are, as bits; older drivers call them throttle reasons."""
+    try:
+        return int(pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+    except pynvml.NVMLError as error:
+        if error.value != FUNCTION_NOT_FOUND:
+            raise
+        return int(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
 
 
 def _read_all(readings: list[Reading]) -> None:
@@ -228,8 +288,14 @@ def _cut_off(reading: Reading, why: str) -> Reading:
 
 def _within(deadline_s: float, call: Callable[[], object]) -> None:
     """Run ``call``; turn silence and every error of NVML into one sentence and a hint."""
-    try:
+    with _explained():
         answer_within(deadline_s, call, name="NVML")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
     except TimeoutError as error:
         hint = "the driver is stuck: look into dmesg, then reset the GPU or reboot"
         raise NvmlSilent(str(error), hint=hint) from error

@@ -70,6 +70,10 @@ _REASONS = {
 }
 
 
+#: What is so once is so for ever: asking again tells nothing new.
+FOR_GOOD: Final = frozenset(_REASONS)
+
+
 class NvmlUnavailable(CannotRun):
     """NVML, or one card, cannot be asked; ``lost`` when it will not come back by itself."""
 

@@ -42,7 +42,8 @@ class Calm:
         end = start + min(_MOST_S, _MOST_IN_ALL_S - self._waited_s)
         if stop_at is not None:
             end = min(end, stop_at)
-        if outcome.status is Status.THROTTLED:
+        hot = outcome.filmed is not None and outcome.filmed.slowed_down is not None
+        if hot or outcome.status is Status.THROTTLED:
             self.say("the device slowed itself down: waiting for it to cool")
             time.sleep(max(0.0, min(_COOL_S, end - start)))
         self._watch(end)

@@ -13,7 +13,7 @@ import pytest
 
 from autotune.engine.base import Engine, Step
 from autotune.engine.local import LocalEngine
-from autotune.records import Outcome, TrialSpec
+from autotune.records import Device, Outcome, TrialSpec
 from tests.stubs.chaos.chaos_lever import HANGING
 from tests.trial.bench import CPU, python_path
 
@@ -23,7 +23,7 @@ MARK = "AUTOTUNE_TEST_MARK"
 
 @contextmanager
 def local_engine(
-    folder: Path, mark: str, *, cold: bool, path: Sequence[Path] = ()
+    folder: Path, mark: str, *, cold: bool, path: Sequence[Path] = (), device: Device | None = None
 ) -> Iterator[LocalEngine]:
     """A local engine on a device of its own, with the chaos lever and a secret around."""
     with pytest.MonkeyPatch.context() as patch:
@@ -31,7 +31,7 @@ def local_engine(
         patch.setenv(MARK, mark)
         patch.setenv("HF_TOKEN", "canary")
         engine = LocalEngine(
-            device=CPU.but(uuid=mark),
+            device=device or CPU.but(uuid=mark),
             pipeline="StableDiffusionPipeline",
             folder=folder,
             cold=cold,

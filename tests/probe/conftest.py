@@ -1,4 +1,4 @@
-"""The compiled NVML, and ways to run the probe in a process that loads it.
+"""Ways to run the probe in a process that loads the compiled NVML.
 
 pynvml finds the library through the loader, which reads its path only when a process starts.
 """
@@ -9,26 +9,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stubs.nvml import COMPILER, NO_COMPILER, StubNvml
-
 Probe = Callable[..., Any]
-
-
-@pytest.fixture(scope="session")
-def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if COMPILER is None:
-        pytest.skip(NO_COMPILER)
-    return StubNvml.build(tmp_path_factory.mktemp("nvml")).library
-
-
-@pytest.fixture
-def nvml(nvml_library: Path, tmp_path: Path) -> StubNvml:
-    return StubNvml(nvml_library, tmp_path / "nvml.txt")
 
 
 @pytest.fixture

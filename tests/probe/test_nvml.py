@@ -115,7 +115,7 @@ def test_a_call_that_fails_leaves_only_its_field_unknown(
 import json, os, sys
 from pathlib import Path
 from autotune.probe.nvml import read_cards
-file = Path(os.environ["STUB_NVML"])
+file = Path(os.environ["NVIDIA_STUB"])
 healthy, seen = file.read_text(), {}
 for call in sys.stdin.read().split():
     file.write_text(healthy + f"error.{call}=CODE\\n")

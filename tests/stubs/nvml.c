@@ -1,9 +1,10 @@
-/* A stand-in for NVIDIA's libnvidia-ml.so.1. Answers from the text file named by STUB_NVML, which
+/* A stand-in for NVIDIA's libnvidia-ml.so.1. Answers from the text file named by NVIDIA_STUB, which
  * is read again at every call, so values can change while a program runs. Lines are `key=value`:
  *
  *   count=2                       number of cards            0.uuid=GPU-…    a value of card 0
  *   error.nvmlInitWithFlags=18    a function always fails    0.mig.1.uuid=…  of its MIG instance 1
  *   0.error.nvmlDeviceGetName=3   it fails for card 0        sleep.nvmlDeviceGetName=30   it hangs
+ *   0.reasons=64                  why its clocks are what they are, as bits
  *   0.processes=41:1048576 42:?   processes on card 0, memory unknown for the second
  *
  * A missing value is NOT_SUPPORTED. Compile with -DnvmlX=absent_nvmlX to leave out a function.
@@ -25,7 +26,7 @@ typedef struct { unsigned pid; unsigned long long used; unsigned instance, part;
 static int find(const char *prefix, const char *name, const char *suffix, char *value) {
     char key[LINE], line[LINE];
     int found = 0, length = snprintf(key, sizeof key, "%s%s%s=", prefix, name, suffix);
-    FILE *file = fopen(getenv("STUB_NVML") ? getenv("STUB_NVML") : "", "r");
+    FILE *file = fopen(getenv("NVIDIA_STUB") ? getenv("NVIDIA_STUB") : "", "r");
     while (file && fgets(line, sizeof line, file))
         if (strncmp(line, key, length) == 0) {
             line[strcspn(line, "\n")] = 0;
@@ -153,6 +154,11 @@ int nvmlDeviceGetClockInfo(Device device, int type, unsigned *out) {
     GIVE(prefix, type == 2 ? "memory_clock" : "sm_clock", out);
     return OK;
 }
+
+int nvmlDeviceGetMaxClockInfo(Device device, int type, unsigned *out) { (void)type; ON_DEVICE(device); GIVE(prefix, "max_clock", out); return OK; }
+int nvmlDeviceGetDefaultApplicationsClock(Device device, int type, unsigned *out) { (void)type; ON_DEVICE(device); GIVE(prefix, "default_clock", out); return OK; }
+int nvmlDeviceGetCurrentClocksEventReasons(Device device, unsigned long long *out) { ON_DEVICE(device); GIVE(prefix, "reasons", out); return OK; }
+int nvmlDeviceGetCurrentClocksThrottleReasons(Device device, unsigned long long *out) { ON_DEVICE(device); GIVE(prefix, "reasons", out); return OK; }
 
 int nvmlDeviceGetUtilizationRates(Device device, Utilisation *out) {
     ON_DEVICE(device);

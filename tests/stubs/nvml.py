@@ -41,6 +41,9 @@ def card(index: int = 0, **values: object) -> dict[str, object]:
         "ecc": 1,
         "mig": 0,
         "sm_clock": 1980,
+        "default_clock": 1980,
+        "max_clock": 1980,
+        "reasons": 0,
         "memory_clock": 3201,
         "temperature": 31,
         "utilisation": 0,
@@ -91,7 +94,7 @@ class StubNvml:
         return {
             **kept,
             "LD_LIBRARY_PATH": str(self.library.parent),
-            "STUB_NVML": str(self.values),
+            "NVIDIA_STUB": str(self.values),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(package), kept.get("PYTHONPATH")])),
             **extra,
         }
