@@ -1,6 +1,6 @@
-"""What autotune does on a real card at full size: stages of some minutes each, resumed between calls.
+"""What autotune does on a real card at full size: stages of some minutes each, resumed.
 
-    python tests/benchmarks/campaign.py --out FOLDER --place FAST [--stage NAME ...] [--deadline 540]
+    python tests/benchmarks/campaign.py --out FOLDER --place FAST [--stage NAME ...] [--deadline S]
 
 Checkpoints with random weights are made under ``--place``, which should lie in memory or on a fast
 disk: Flux takes 34 GB. Everything that is measured becomes a line of ``OUT/rows.jsonl``, written
