@@ -76,8 +76,7 @@ class Zygote:
         if cold:
             command.append("--cold")
         elif device.kind == "cuda":
-            command += ["--visible", environment[VISIBLE]]
-            environment[VISIBLE] = ""
+            command += ["--card", device.model_dump_json()]
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(

@@ -26,7 +26,7 @@ from autotune.units import format_bytes
 FILM = "film.jsonl"
 #: The driver has had the seconds in which torch is imported, and brings up a card in three.
 _FIRST_FRAME_S = 5.0
-#: Until a look at the processes, twice a second, is newer than the trial's end.
+#: Until a look at the processes, twice a second, is newer than the end of one.
 _NEWS_S = 0.6
 #: How long memory may take to come back after a trial, and how long measuring pauses where it
 #: does not (fault matrix T22).
@@ -76,6 +76,10 @@ class Filming:
         film = self._file.read()
         if not film.frames and not self._said_blind:
             self._wait(lambda: bool(film.frames or film.ended or film.lost), _FIRST_FRAME_S)
+        if self._first_bytes is None and film.frames:
+            # The engine's own look at the model may have ended a moment ago, on the card.
+            news_s = time.monotonic() + _NEWS_S
+            self._wait(lambda: film.frames[-1].at_s >= news_s or not self._is_rolling(), _NEWS_S)
         if self._held:
             self._pause(film.frames[-1])
         if film.lost is not None:

@@ -42,11 +42,21 @@ def apply(target: Target, choice: str) -> None:
 
     if choice == "default":
         return
-    settings = torch._C._accelerator_getAllocatorSettings()
+    settings = _settings()
     if _EXPANDABLE not in settings:
         torch._C._accelerator_setAllocatorSettings(
             f"{settings},{_EXPANDABLE}" if settings else _EXPANDABLE
         )
+
+
+def _settings() -> str:
+    """What holds now; torch 2.11 does not tell, and then it is what the environment asked for."""
+    import torch
+
+    ask = getattr(torch._C, "_accelerator_getAllocatorSettings", None)
+    if ask is not None:
+        return str(ask())
+    return next((text for name in _VARIABLES if (text := os.environ.get(name))), "")
 
 
 def engaged(target: Target, choice: str) -> Evidence:

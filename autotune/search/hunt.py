@@ -219,19 +219,22 @@ class Hunt:
         )
 
     def _must_confirm_now(self, runner: Runner) -> bool:
-        """Whether the time left is only just enough to confirm."""
+        """Whether the time left is just enough to confirm; where it is less, searching goes on."""
         if runner.stop_at is None:
             return False
+        left_s = runner.stop_at - time.monotonic()
         best = next(iter(self.history.feasible()), None)
-        if best is None:
-            return time.monotonic() >= runner.stop_at
-        efforts = self.request.efforts
+        if best is None or left_s <= 0:
+            return left_s <= 0
+        efforts, baseline = self.request.efforts, self.history.baseline
         calls = efforts.confirm.warmups + efforts.confirm.samples
         # A screen may have left steps out, which a confirmation runs.
-        one_s = best.outcome.seconds + calls * best.outcome.left_out_s
-        baseline = self.history.baseline
-        reserve = efforts.pairs * (one_s + (baseline.outcome.seconds if baseline else one_s))
-        return time.monotonic() + reserve >= runner.stop_at
+        one_s = _cost_s(best) + calls * best.outcome.left_out_s
+        pair_s = one_s + (_cost_s(baseline) if baseline else one_s)
+        # One more process shows whether the winner leaves room.
+        confirm_s = efforts.pairs * pair_s + one_s
+        next_s = max(map(_cost_s, self.history.tried))
+        return confirm_s <= left_s < confirm_s + next_s
 
     def _decide(self, runner: Runner, known: dict[str, Winner]) -> Winner | None:
         """Confirm the finalist; if it fails, the next. ``None`` if there was no time."""
@@ -290,6 +293,11 @@ class Hunt:
         }
         changes = self.history.space.changes(candidate)
         return {lever: id for lever, id in changes.items() if (lever, id) in inexact}
+
+
+def _cost_s(tried: Tried) -> float:
+    """What a trial took of the study's time, with what surrounds its process."""
+    return max(tried.cost_s, tried.outcome.seconds)
 
 
 def _tells_others(tried: Tried) -> bool:

@@ -26,11 +26,14 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from autotune.records import Device
 from autotune.trial.__main__ import die_with, first_to_go, process_control, run_job
+from autotune.trial.asleep import driver_asleep
 from autotune.trial.wire import LOG
 
 #: How long a child may clean up after TERM (fault matrix, common machinery).
@@ -39,9 +42,6 @@ _GRACE_S = 5.0
 _STRAYS_S = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 _CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
-#: Hidden while importing: bitsandbytes and xformers ask for the card's capability, which starts
-#: the driver, and a started driver does not survive a fork. Children get it before they use torch.
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(kw_only=True)
@@ -55,9 +55,8 @@ class _Child:
 class Zygote:
     """Forks, watches, ends and reaps children."""
 
-    def __init__(self, *, cold: bool, events: int, visible: str | None) -> None:
+    def __init__(self, *, cold: bool, events: int) -> None:
         self._cold = cold
-        self._visible = visible
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(0, selectors.EVENT_READ)
@@ -126,8 +125,6 @@ class Zygote:
         if pid == 0:
             self._selector.close()
             self._events.close()
-            if self._visible is not None:
-                os.environ[_VISIBLE] = self._visible
             _become_trial(folder, job, parent)
         return pid
 
@@ -212,8 +209,6 @@ def _become_trial(folder: Path, job: str, parent: int) -> NoReturn:
         run_job(folder, job)
         code = 0
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     finally:
         try:
@@ -223,13 +218,22 @@ def _become_trial(folder: Path, job: str, parent: int) -> NoReturn:
             os._exit(code)
 
 
-def _import_everything(pipeline: str, visible: str | None) -> dict[str, Any]:
+def _import_everything(pipeline: str, card: Device | None) -> dict[str, Any]:
     """Import what trials need; report whether a fork is safe afterwards."""
-    # With this, torch answers is_available() through NVML and leaves the driver alone.
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     start = time.perf_counter()
+    if card is None:
+        _import(pipeline)
+        touched = False
+    else:
+        touched = not _import_beside(card, pipeline)
+    gc.collect()
+    gc.freeze()  # what lives now lives for ever: keep the collector from touching its pages
+    touched = touched or not _fork_can_use(card)
+    return {"import_s": time.perf_counter() - start, "driver_touched": touched}
+
+
+def _import(pipeline: str) -> None:
     import diffusers
-    import torch
     import transformers  # noqa: F401
 
     import autotune.trial.inspect
@@ -238,20 +242,31 @@ def _import_everything(pipeline: str, visible: str | None) -> dict[str, Any]:
 
     load_levers()
     getattr(diffusers, pipeline, None)
-    gc.collect()
-    gc.freeze()  # what lives now lives for ever: keep the collector from touching its pages
-    touched = torch.cuda.is_initialized() or not _fork_can_use(visible)
-    return {"import_s": time.perf_counter() - start, "driver_touched": touched}
 
 
-def _fork_can_use(visible: str | None) -> bool:
+def _import_beside(card: Device, pipeline: str) -> bool:
+    """Import with the card in sight; whether its driver sleeps and nobody missed it."""
+    # With this, torch answers is_available() through NVML and leaves the driver alone.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    import torch
+
+    with driver_asleep(card) as found:
+        try:
+            _import(pipeline)
+        except Exception:
+            if not found.asked:
+                raise
+            traceback.print_exc()
+    return not found.asked and not torch.cuda.is_initialized()
+
+
+def _fork_can_use(card: Device | None) -> bool:
     """Prove by a first child that forks of this process can use the card (design D3)."""
-    if visible is None:
+    if card is None:
         return True
     pid = os.fork()
     if pid == 0:
         try:
-            os.environ[_VISIBLE] = visible
             import torch
 
             torch.zeros(1, device="cuda")
@@ -267,16 +282,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m autotune.trial.zygote")
     parser.add_argument("--pipeline", default="DiffusionPipeline")
     parser.add_argument("--cold", action="store_true")
-    parser.add_argument("--visible", help=f"what children get as {_VISIBLE}")
+    parser.add_argument("--card", help="JSON of the NVIDIA card that trials run on")
     parser.add_argument("--events", type=int, required=True, help="descriptor to write events to")
     arguments = parser.parse_args()
     # Ctrl-C belongs to the coordinator, which then ends the trial in an orderly way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # TERM ends the trials too, not only this process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    visible = arguments.visible
-    zygote = Zygote(cold=arguments.cold, events=arguments.events, visible=visible)
-    ready = {} if arguments.cold else _import_everything(arguments.pipeline, visible)
+    card = Device.model_validate_json(arguments.card) if arguments.card else None
+    zygote = Zygote(cold=arguments.cold, events=arguments.events)
+    ready = {} if arguments.cold else _import_everything(arguments.pipeline, card)
     zygote.serve(ready)
 
 

@@ -167,6 +167,14 @@ def test_a_neighbour_that_comes_and_goes_disturbs_and_does_not_count_as_ours(sta
     assert excused.message.endswith("(so it ended), and another process came onto the device")
 
 
+def test_whoever_has_just_looked_at_the_model_has_not_left_during_the_first_trial(
+    stage: Stage,
+) -> None:
+    stage.show(**WORKING)
+    stage.nvml.set(**{f"0.{name}": value for name, value in IDLE.items()})
+    assert stage.trial().disturbed is None
+
+
 def test_a_neighbour_that_stays_disturbs_once_and_excuses_who_then_lacks_memory(
     stage: Stage,
 ) -> None:

@@ -52,11 +52,11 @@ def test_when_the_time_is_up_before_anything_fits_nothing_is_advised(tmp_path: P
 
 
 def test_time_is_kept_back_for_the_confirmation(tmp_path: Path) -> None:
-    # Trials say they take half a second: eight of them are the reserve of a study of five.
+    # Trials say they take half a second: nine of them confirm, and the next would be the tenth.
     def slow(spec: TrialSpec) -> Outcome:
         return WORLD(spec).but(seconds=0.5)
 
-    _, engine, _ = study(tmp_path, slow, time_s=3.9)
+    _, engine, _ = study(tmp_path, slow, time_s=4.9)
     assert len(engine.tried("screen")) == 0
     assert engine.tried("confirm")
 

@@ -133,7 +133,11 @@ def _torchao_layer(config: Any, device: str) -> Any:
 def _bitsandbytes_layer(config: Any, device: str) -> Any:
     import torch
     from bitsandbytes import nn
+    from bitsandbytes.cextension import lib
 
+    if torch.device(device).type == "cuda" and not lib.compiled_with_cuda:
+        # It would unpack the weights with compiled Python, and take many times as long.
+        raise RuntimeError("it found no kernels for this card when it was imported")
     if config.load_in_8bit:
         layer = nn.Linear8bitLt(_PROBE_WIDTH, _PROBE_WIDTH, has_fp16_weights=False)
     else:
