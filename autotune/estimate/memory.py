@@ -107,7 +107,7 @@ def _phase(name: str, profile: Profile, plan: Plan, law: Law, call: Call | None)
         bytes_[ACTIVATIONS] = _activations(profile, plan, law, call)
     if name in ("denoise", "decode"):
         bytes_[KEPT] = _kept(profile, plan)
-    bytes_[BESIDE] = _beside(profile, plan, law, sum(bytes_.values()))
+    bytes_[BESIDE] = _beside(profile, plan, law)
     return Phase(name=name, bytes={part: size for part, size in bytes_.items() if size})
 
 
@@ -153,7 +153,7 @@ def _kept(profile: Profile, plan: Plan) -> int:
     return round(total * plan.multiple)
 
 
-def _beside(profile: Profile, plan: Plan, law: Law, tensors: int) -> int:
+def _beside(profile: Profile, plan: Plan, law: Law) -> int:
     """What the process takes for itself, and what packing weights leaves behind in it."""
     formats = {part.dtype for part in plan.parts.values()}
     total = law.process_bytes + sum(law.format_bytes.get(one, 0) for one in formats)
@@ -167,7 +167,7 @@ def _beside(profile: Profile, plan: Plan, law: Law, tensors: int) -> int:
             plain = part_bytes(profile.components[name], Part(dtype=part.dtype))
             total += round(plain * law.packing[package][1])
     total += sum(law.packing[package][0] for package in packages)
-    return total + round(tensors * law.slack)
+    return total
 
 
 def _packed_by(part: Part) -> str:

@@ -25,6 +25,9 @@ class Meter(Protocol):
     def mark(self, phase: str) -> None:
         """End a phase: what was the peak since the last mark belongs to it."""
 
+    def outside_bytes(self) -> int:
+        """What this process has on the device now, beside what torch's allocator took."""
+
     def report(self) -> Memory:
         """Everything marked so far."""
 
@@ -47,6 +50,10 @@ class HostMeter:
         peak = max(0, status_bytes("VmHWM") - self._level)
         self._phases[phase] = max(peak, self._phases.get(phase, 0))
         self.can_reset = self.can_reset and self._reset()
+
+    def outside_bytes(self) -> int:
+        """See Meter; the level holds it all."""
+        return 0
 
     def report(self) -> Memory:
         """See Meter."""
@@ -131,6 +138,11 @@ class AcceleratorMeter:
         self._reserved = max(self._reserved, reserved)
         self._device = max(self._device, grown)
         self._module.reset_peak_memory_stats()
+
+    def outside_bytes(self) -> int:
+        """See Meter: at the beginning, the context."""
+        self._module.synchronize()
+        return max(0, self._used() - self._level - int(self._module.memory_reserved()))
 
     def report(self) -> Memory:
         """See Meter."""

@@ -124,7 +124,8 @@ class _Trial:
         if spec.budget_bytes is not None:
             if spec.prepared and not is_accelerator(spec.device):
                 free_compiler(Path(spec.prepared))
-            enforce_budget(spec.device, spec.budget_bytes, torch.get_num_threads())
+            outside = self.meter.outside_bytes()
+            enforce_budget(spec.device, spec.budget_bytes, torch.get_num_threads(), outside)
         self.progress.say("load")
         workload = made(spec)
         target = self.target = Target(

@@ -19,7 +19,6 @@ CARD = Device(
 
 def test_what_the_probe_knows_is_answered_without_the_driver() -> None:
     import torch
-    from torch._dynamo.device_interface import CudaInterface, caching_worker_device_properties
 
     true = torch.cuda.get_device_capability
     with driver_asleep(CARD) as found:
@@ -27,12 +26,29 @@ def test_what_the_probe_knows_is_answered_without_the_driver() -> None:
         assert torch.cuda.get_device_properties(0).major == 9
         assert torch.cuda.get_device_name() == "NVIDIA H200"
         assert torch.cuda.current_device() == 0
-        caching_worker_device_properties["cuda"] = [torch.cuda.get_device_properties(0)]
-        assert CudaInterface.Worker.get_device_properties("cuda").major == 9
     assert not found.asked
     assert torch.cuda.get_device_capability is true
-    # The compiler needs more than these, and asks the card itself.
-    assert "cuda" not in caching_worker_device_properties
+
+
+def test_what_was_kept_meanwhile_asks_the_driver_afterwards() -> None:
+    """As torch's compiler does, which keeps the functions and what they return."""
+    import torch
+
+    with driver_asleep(CARD):
+        capability, properties = torch.cuda.get_device_capability, torch.cuda.get_device_properties
+        kept = properties(0)
+        assert kept.total_memory == CARD.total_bytes
+    for ask in (capability, properties, lambda: kept.multi_processor_count):
+        with pytest.raises((AssertionError, RuntimeError), match=r"CUDA|NVIDIA"):
+            ask()
+
+
+def test_a_property_that_only_the_driver_knows_is_told() -> None:
+    import torch
+
+    with driver_asleep(CARD) as found:
+        assert not hasattr(torch.cuda.get_device_properties(0), "multi_processor_count")
+    assert found.asked
 
 
 def test_what_only_the_driver_knows_is_refused_and_told() -> None:

@@ -13,11 +13,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from autotune.status import Status
-from autotune.trial.guard import GaveUp, classify, give_up_after
+from autotune.trial import guard
+from autotune.trial.guard import GaveUp, classify, enforce_budget, give_up_after
+from tests.levers.built import card
 from tests.trial.bench import ROOT
 
 GIB = 1 << 30
@@ -97,6 +100,22 @@ def test_a_block_that_ends_in_time_leaves_no_alarm_and_the_old_handler() -> None
     with pytest.raises(ValueError, match="boom"), give_up_after(0.2):
         raise ValueError("boom")
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_of_a_budget_on_a_card_the_allocator_gets_what_the_context_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else it keeps blocks up to the budget, and the whole process lies above it."""
+    shares: list[float] = []
+    module = SimpleNamespace(
+        mem_get_info=lambda: (9_000_000_000, 10_000_000_000),
+        set_per_process_memory_fraction=shares.append,
+    )
+    monkeypatch.setattr(guard, "torch_module", lambda device: module)
+    enforce_budget(card(), 5_000_000_000, 1, 700_000_000)
+    enforce_budget(card(), 20_000_000_000, 1, 700_000_000)
+    enforce_budget(card(), 500_000_000, 1, 700_000_000)
+    assert shares == [pytest.approx(0.41), 1.0, 0.0]
 
 
 OVERRUN = """

@@ -99,6 +99,14 @@ def test_where_the_kernel_forbids_the_reset_only_memory_without_a_file_counts(
     assert meter.peak_bytes() < NOISE
 
 
+def test_what_a_process_has_on_the_card_beside_the_allocator_is_its_context(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    meter = make_meter(monkeypatch)
+    meter._module.device_memory_used = lambda index: 730 * MIB
+    assert meter.outside_bytes() == (730 - 100 - 10) * MIB
+
+
 def test_pinned_memory_is_what_torch_says_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     statistics = {"allocated_bytes.peak": 7 * MIB, "allocated_bytes.current": MIB}
     meter = make_meter(monkeypatch, host_memory_stats=lambda: statistics)
