@@ -296,6 +296,8 @@ def _command(campaign: Campaign, stage: str, name: str, argv: list[str]) -> None
             answer, _ = done.communicate()
     seconds = time.monotonic() - start
     found = json.loads(answer) if answer.strip() else {}
+    for path in ("recipe", "report", "study", "pictures"):
+        found.pop(path, None)
     said_last = log.read_text().strip().splitlines()[-1:]
     campaign.keep(
         stage,
