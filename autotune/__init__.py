@@ -14,7 +14,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotune.api import apply, build, load_recipe, suggest, suggest_each, verify
+    from autotune.api import (
+        apply,
+        build,
+        compare,
+        load_recipe,
+        suggest,
+        suggest_each,
+        verify,
+    )
     from autotune.errors import (
         AutotuneError,
         BadInput,
@@ -32,7 +40,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        ("suggest", "suggest_each", "load_recipe", "build", "apply", "verify"), "autotune.api"
+        ("suggest", "suggest_each", "load_recipe", "build", "apply", "verify", "compare"),
+        "autotune.api",
     ),
     **dict.fromkeys(
         (
@@ -62,6 +71,7 @@ __all__ = [
     "RecipeMismatch",
     "apply",
     "build",
+    "compare",
     "load_recipe",
     "probe",
     "suggest",

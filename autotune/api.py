@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from autotune.recipe.schema import Recipe
     from autotune.search.listener import Listener
     from autotune.search.request import Request
+    from autotune.search.side_by_side import SideBySide
     from autotune.search.study import Result
     from autotune.search.verify import Verified
 
@@ -274,6 +275,51 @@ def verify(
         checkpoints=checkpoints or {},
         out=None if out is None else Path(out),
         force=force,
+        runs=Path(runs),
+        start=lambda request, told: _start_engine("local", request, wait, told),
+        listener=listener,
+    )
+
+
+def compare(
+    first: Recipe | str | Path,
+    second: Recipe | str | Path,
+    *,
+    model: str | None = None,
+    device: str | None = None,
+    checkpoints: Mapping[str, str | Path] | None = None,
+    effort: str | None = None,
+    runs: str | Path = "autotune-runs",
+    wait: bool = True,
+    listener: Listener | None = None,
+) -> SideBySide:
+    """Measure two recipes in turns, in fresh processes on this machine, and say which is faster.
+
+    Each runs within its own budget. They have to be for the same model and workload.
+
+    Args:
+        first: A recipe or its path.
+        second: What it is compared with.
+        model: As for ``build``, and so are device and checkpoints.
+        device: Where to measure.
+        checkpoints: Files that the recipes were measured with.
+        effort: How much is measured; by default as the more thorough of the two was.
+        runs: Where the folder of the trials is made.
+        wait: Wait while another autotune holds the device.
+        listener: Is told what happens.
+
+    Raises:
+        BadInput: If they are for different models or workloads, or choose the same.
+        RecipeMismatch: If one cannot be measured here.
+    """
+    from autotune.again import compare_here
+
+    return compare_here(
+        (_loaded(first), _loaded(second)),
+        model=model,
+        device=device,
+        checkpoints=checkpoints or {},
+        effort=effort,
         runs=Path(runs),
         start=lambda request, told: _start_engine("local", request, wait, told),
         listener=listener,

@@ -338,10 +338,11 @@ class Likeness(Record):
 
 
 class InspectSpec(Record):
-    """What a child process needs to ask every lever for its choices."""
+    """What a child needs to ask every lever for its choices; if counted, what the model does."""
 
     model: Model
     device: Device
+    counted: bool = True
 
 
 class Discarded(Record):

@@ -16,7 +16,17 @@ from autotune.errors import one_line
 #: In the order of ``--help``. Each is a module of this package with ``SUMMARY``, ``EXAMPLE``,
 #: ``add_arguments`` and ``run``.
 COMMANDS = (
-    *("suggest", "verify", "estimate", "explain", "levers", "skeleton", "replay", "probe"),
+    *(
+        "suggest",
+        "verify",
+        "compare",
+        "estimate",
+        "explain",
+        "levers",
+        "skeleton",
+        "replay",
+        "probe",
+    ),
     "doctor",
 )
 

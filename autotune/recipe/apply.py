@@ -22,7 +22,7 @@ from autotune.probe.fingerprint import fingerprint
 from autotune.probe.software import probe_software
 from autotune.recipe.check import check_choices, check_recipe
 from autotune.recipe.schema import Recipe, RecipeGiven
-from autotune.records import Component, Device, Given, Model, Stage
+from autotune.records import Choice, Component, Device, Given, Model, Stage
 from autotune.trial.generate import build_pipeline
 from autotune.trial.weights import stored_bytes
 
@@ -58,13 +58,28 @@ def target_of(
     Raises:
         RecipeMismatch: If the model, a given file or a choice is not what was measured.
     """
+    found = model_of(recipe, model=model, looked=looked, allow_mismatch=allow_mismatch)
+    check_offered(recipe, offered_choices(device, Structure(found, recipe.workload)))
+    check_rules(recipe, device, found.family)
+    return Target(model=found, device=device, workload=recipe.workload)
+
+
+def model_of(
+    recipe: Recipe,
+    *,
+    model: str | None,
+    looked: Mapping[str, Found],
+    allow_mismatch: bool = False,
+) -> Model:
+    """The recipe's model with its workload and the files that stand for some of its weights.
+
+    Raises:
+        RecipeMismatch: If the model or a given file is not what was measured.
+    """
     found = _find_model(recipe, model, allow_mismatch)
     found = give(found.but(workload=recipe.workload), looked)
     _check_given(recipe, found.given, allow_mismatch)
-    _check_choices(recipe, device, found)
-    target = Target(model=found, device=device, workload=recipe.workload)
-    _check_rules(recipe, target)
-    return target
+    return found
 
 
 def apply_recipe(
@@ -88,7 +103,7 @@ def apply_recipe(
         if name in recipe.choices
     ]
     check_choices(recipe.choices, _every_choice(chosen))
-    _check_rules(recipe, target)
+    check_rules(recipe, chosen, model.family)
     for lever, choice in levers:
         if lever.stage is not Stage.LOAD:
             continue
@@ -186,13 +201,17 @@ def _content(one: Given | RecipeGiven | None) -> str:
     return f"{one.kind} {one.digest}" if one else "none"
 
 
-def _check_choices(recipe: Recipe, device: Device, model: Model) -> None:
-    """Every choice must exist in this installation and be available here (R4)."""
-    view = Structure(model, recipe.workload)
-    offered = {
-        name: {choice.id: choice for choice in choices}
-        for name, choices in offered_choices(device, view).items()
-    }
+def check_offered(recipe: Recipe, found: Mapping[str, Sequence[Choice]]) -> None:
+    """Every choice must exist in this installation and be available here (R4).
+
+    Args:
+        recipe: What was chosen.
+        found: The choices that each lever offers here.
+
+    Raises:
+        RecipeMismatch: If one cannot be had.
+    """
+    offered = {name: {one.id: one for one in choices} for name, choices in found.items()}
     check_choices(recipe.choices, offered)
     for lever, id in recipe.choices.items():
         reason = offered[lever][id].unavailable
@@ -203,13 +222,14 @@ def _check_choices(recipe: Recipe, device: Device, model: Model) -> None:
             )
 
 
-def _check_rules(recipe: Recipe, target: Target) -> None:
-    """Today's rules may know of a combination what the recipe's writer did not."""
+def check_rules(recipe: Recipe, device: Device, family: str | None) -> None:
+    """Today's rules may know of a combination what the recipe's writer did not.
+
+    Raises:
+        RecipeMismatch: If one excludes it.
+    """
     rule = broken_rule(
-        recipe.choices,
-        device=target.device.kind,
-        family=target.model.family,
-        software=probe_software(),
+        recipe.choices, device=device.kind, family=family, software=probe_software()
     )
     if rule is not None:
         named = " with ".join(f"{lever}={recipe.choices[lever]}" for lever in rule.choices)

@@ -26,6 +26,8 @@ class Side:
 
     candidate: Candidate
     objective: Objective = STEADY
+    #: What it may take; a yardstick may need more than the budget allows.
+    budget_bytes: int | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     #: Processes with another workload, whose peaks count and whose times do not.
     others: list[Outcome] = field(default_factory=list)
@@ -77,7 +79,8 @@ def confirm(runner: Runner, finalist: Candidate, baseline: Candidate | None) -> 
         CannotRun: If the environment gives out.
     """
     objective = runner.request.objective
-    ours = Side(candidate=finalist, objective=objective)
+    budget = runner.request.budget_bytes
+    ours = Side(candidate=finalist, objective=objective, budget_bytes=budget)
     alone = baseline is None or baseline == finalist
     theirs = None
     if baseline is not None and not alone:
@@ -92,18 +95,32 @@ def confirm(runner: Runner, finalist: Candidate, baseline: Candidate | None) -> 
     return Confirmed(finalist=ours, is_baseline=is_baseline, baseline=theirs, compared=compared)
 
 
+def in_turns(runner: Runner, ours: Side, theirs: Side, called: str) -> Compared | Tried:
+    """Run two candidates in turns, each within its own budget; or the trial that broke one.
+
+    Raises:
+        CannotRun: If the environment gives out.
+    """
+    try:
+        _, compared = _in_turns(runner, ours, theirs, called)
+    except _Broken as broken:
+        return broken.tried
+    assert compared is not None
+    return compared
+
+
 def _in_turns(
-    runner: Runner, ours: Side, theirs: Side | None
+    runner: Runner, ours: Side, theirs: Side | None, called: str = "the baseline"
 ) -> tuple[Side | None, Compared | None]:
     order = random.Random(runner.request.seed)
     for _ in range(runner.request.efforts.pairs):
         sides = [ours] if theirs is None else [ours, theirs]
         order.shuffle(sides)
         for side in sides:
-            tried = _fresh(runner, side, yardstick=side is theirs)
+            tried = _fresh(runner, side)
             if tried.outcome.status is Status.MEASURED:
                 side.outcomes.append(tried.outcome)
-            elif side is theirs:
+            elif side.budget_bytes is None:
                 runner.listener.said(
                     f"the baseline failed in a fresh process ({tried.outcome.status.sentence}): "
                     "there is nothing to compare with"
@@ -113,7 +130,8 @@ def _in_turns(
                 raise _Broken(tried)
     if theirs is None:
         return None, None
-    return theirs, _with_doubt(compare(ours.processes_s, theirs.processes_s), ours, theirs)
+    compared = compare(ours.processes_s, theirs.processes_s, called=called)
+    return theirs, _with_doubt(compared, ours, theirs)
 
 
 def _with_doubt(compared: Compared, ours: Side, theirs: Side) -> Compared:
@@ -135,10 +153,9 @@ def _with_doubt(compared: Compared, ours: Side, theirs: Side) -> Compared:
     return replace(compared, verdict=Verdict.CANNOT_SAY, why=why)
 
 
-def _fresh(runner: Runner, side: Side, *, yardstick: bool) -> Tried:
+def _fresh(runner: Runner, side: Side) -> Tried:
     """One process of a side; again where the environment, or chance, broke it."""
-    # The baseline is a yardstick: it may need more than the budget allows.
-    budget = None if yardstick else runner.request.budget_bytes
+    budget = side.budget_bytes
     effort = runner.request.efforts.confirm
     for attempt in range(MOST_RETRIES + 1):
         if runner.time_is_up:

@@ -43,10 +43,20 @@ class Compared:
     why: str
 
 
-def compare(candidate: Sequence[Sequence[float]], baseline: Sequence[Sequence[float]]) -> Compared:
+def compare(
+    candidate: Sequence[Sequence[float]],
+    baseline: Sequence[Sequence[float]],
+    *,
+    called: str = "the baseline",
+) -> Compared:
     """Compare two candidates by the medians of their fresh processes.
 
     The process, not the sample, is the unit: samples of one process share its luck (pyperf).
+
+    Args:
+        candidate: Samples of each of its processes.
+        baseline: The same of what it is compared with.
+        called: What that is called in sentences.
 
     Raises:
         ValueError: If a side has no process, or a process no sample or a median of zero.
@@ -60,24 +70,27 @@ def compare(candidate: Sequence[Sequence[float]], baseline: Sequence[Sequence[fl
     outside = _outside(len(ours), len(theirs))
     low, high = ratios[outside], ratios[-1 - outside]
     p = rank_sum_p(ours, theirs)
-    verdict, why = _judge(ratio, low, high, p, every=ratios[0] > 1 or ratios[-1] < 1)
+    every = ratios[0] > 1 or ratios[-1] < 1
+    verdict, why = _judge(ratio, low, high, p, every=every, called=called)
     return Compared(verdict=verdict, ratio=ratio, low=low, high=high, p=p, why=why)
 
 
-def _judge(ratio: float, low: float, high: float, p: float, *, every: bool) -> tuple[Verdict, str]:
+def _judge(
+    ratio: float, low: float, high: float, p: float, *, every: bool, called: str
+) -> tuple[Verdict, str]:
     clear = p < CONFIDENCE_P and (low > 1 or high < 1)
     many = "every process was" if every else "most processes were"
     beside = "every process" if every else f"most (p = {p:.3f})"
     if clear and ratio >= 1 + SMALLEST_EFFECT:
-        return Verdict.FASTER, f"{many} faster than {beside} of the baseline"
+        return Verdict.FASTER, f"{many} faster than {beside} of {called}"
     if clear and ratio <= 1 / (1 + SMALLEST_EFFECT):
-        return Verdict.SLOWER, f"{many} slower than {beside} of the baseline"
+        return Verdict.SLOWER, f"{many} slower than {beside} of {called}"
     if low >= 1 / (1 + SMALLEST_EFFECT) and high <= 1 + SMALLEST_EFFECT:
-        return Verdict.SAME, f"the processes lie within {SMALLEST_EFFECT:.0%} of the baseline"
+        return Verdict.SAME, f"the processes lie within {SMALLEST_EFFECT:.0%} of {called}"
     apart = low > 1 or high < 1
     why = "more processes are needed" if apart and p >= CONFIDENCE_P else "the processes overlap"
     return Verdict.CANNOT_SAY, (
-        f"{why}: baseline over candidate ranges from {low:.2f} to {high:.2f} (p = {p:.3f})"
+        f"{why}: the times of {called} are {low:.2f} to {high:.2f} times as long (p = {p:.3f})"
     )
 
 

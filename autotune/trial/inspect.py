@@ -18,16 +18,19 @@ def inspect_folder(folder: Path) -> Inspection:
     """Read the request in the folder, answer it, and write the answer beside it."""
     spec = read_record(folder, SPEC, InspectSpec)
     inspection, profile = inspect_model(spec)
-    write_profile(folder / PROFILE, profile)
+    if profile is not None:
+        write_profile(folder / PROFILE, profile)
     write_record(folder, INSPECTION, inspection)
     return inspection
 
 
-def inspect_model(spec: InspectSpec) -> tuple[Inspection, Profile]:
+def inspect_model(spec: InspectSpec) -> tuple[Inspection, Profile | None]:
     """Every choice of every lever for the model and its workload, and what the model does."""
     structure = Structure(spec.model, spec.model.workload)
     offered = offered_choices(spec.device, structure)
     choices = tuple(one for found in offered.values() for one in found)
+    if not spec.counted:
+        return Inspection(choices=choices), None
     profile = kept_profile(spec.model)
     if profile is None:
         profile = profile_of(spec.model, structure, spec.device, caller)
