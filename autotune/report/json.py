@@ -44,6 +44,8 @@ def to_json(result: Result) -> dict[str, Any]:
         caches = caches_json(result.history, recipe.workload.steps)
         if caches:
             answer["caches"] = caches
+    if result.drifted is not None:
+        answer["drifted"] = {"trial": result.drifted.trial, "ratio": result.drifted.ratio}
     never_worked = result.history.failing_choices()
     if never_worked:
         answer["never_worked"] = [dict(choices) for choices in never_worked]

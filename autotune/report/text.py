@@ -120,6 +120,8 @@ def advice(result: Result) -> Iterator[str]:
         # All choices stand in the recipe.
         yield f"advice: {' '.join(f'{lever}={id}' for lever, id in changes.items()) or 'baseline'}"
         yield from _advice_on(result.recipe)
+        if result.drifted is not None:
+            yield f"        caution: {result.drifted.sentence}"
         for one in compare_caches(result.history, result.recipe.workload.steps):
             yield f"        {one.sentence}"
         for sentence in _never_worked(result.history):

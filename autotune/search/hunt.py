@@ -14,6 +14,7 @@ from autotune.search.admission import Admission
 from autotune.search.bought import find_bought
 from autotune.search.calm import Calm, was_spoilt
 from autotune.search.confirm import confirm
+from autotune.search.drift import Drift
 from autotune.search.foresight import Foresight
 from autotune.search.gate import is_unlike
 from autotune.search.history import History, Tried
@@ -63,6 +64,7 @@ class Hunt:
         self._chances: dict[str, int] = {}
         self._repeated = 0
         self._begun = False
+        self.drift = Drift()
         #: Whether no finalist held in fresh processes.
         self.hopeless = False
         #: Whether its time ran out before its end.
@@ -153,6 +155,10 @@ class Hunt:
         # Everything is everything, and what has to be tried again is no other candidate.
         end = math.inf if self.request.exhaustive else runner.count + self.trials
         while runner.count - self._repeated < end and not self._must_confirm_now(runner):
+            left = end - (runner.count - self._repeated)
+            self._repeated += self.drift.look(
+                runner, self.history, self.request.efforts.screen, left
+            )
             proposal = self._proposals.ask()
             if proposal is None:
                 runner.listener.said("nothing is left to try that may fit")

@@ -22,6 +22,7 @@ from autotune.recipe.write import write_recipe
 from autotune.records import Choice, InspectSpec, candidate_key
 from autotune.search.admission import Admission
 from autotune.search.doubt import make_doubt
+from autotune.search.drift import Drifted
 from autotune.search.funnel import count_funnel
 from autotune.search.gate import make_gate
 from autotune.search.history import History
@@ -57,6 +58,8 @@ class Result:
     seconds: float
     out_of_time: bool = False
     stopped_by: KeyboardInterrupt | None = None
+    #: When the machine had changed, if it did.
+    drifted: Drifted | None = None
     #: The contact sheet, if pictures were compared.
     pictures: Path | None = None
 
@@ -227,6 +230,7 @@ def _publish(
         trials=runner.count,
         seconds=seconds,
         out_of_time=hunt.cut_short,
+        drifted=hunt.drift.found,
         stopped_by=stopped_by,
     )
 
