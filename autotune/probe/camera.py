@@ -25,7 +25,7 @@ from autotune.probe.film import BEAT_S, OLD
 #: or changes slowly, is asked twice a second.
 PERIOD_S, SLOW_PERIOD_S = 0.04, 0.5
 _QUICK: tuple[str, ...] = ("used_bytes", "utilisation", "sm_clock_mhz", "event_reasons")
-_SLOW = ("processes", "temperature_c")
+_SLOW = ("processes", "temperature_c", "power_limit_w")
 _ONCE = ("default_clock_mhz", "max_clock_mhz")
 #: About two days of an idle card, or two hours in which every frame differs; twice that is kept.
 MOST_BYTES = 16 << 20

@@ -35,6 +35,7 @@ class Frame:
     sm_clock_mhz: int | None = None
     event_reasons: int | None = None
     temperature_c: int | None = None
+    power_limit_w: float | None = None
 
     @property
     def is_busy(self) -> bool:

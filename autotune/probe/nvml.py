@@ -154,6 +154,7 @@ def _questions(handle: Any, reading: Reading) -> dict[str, Callable[[], int | fl
         "sm_clock_mhz": lambda: int(_SHARED["sm_clock_mhz"](handle)),
         "temperature_c": lambda: int(_SHARED["temperature_c"](handle)),
         "event_reasons": lambda: _event_reasons(handle),
+        "power_limit_w": lambda: float(_SHARED["power_limit_w"](handle)),
         # The clock of the multiprocessors follows that of the graphics domain.
         "default_clock_mhz": lambda: int(
             pynvml.nvmlDeviceGetDefaultApplicationsClock(handle, pynvml.NVML_CLOCK_GRAPHICS)

@@ -91,7 +91,8 @@ def interfered(
     before, after = film.at(start_s), film.frames[-1] if film.frames else None
     if before is None or after is None:
         return None
-    if (why := _came_or_left(film, before, timed_s, end_s, after)) is not None:
+    why = _came_or_left(film, before, timed_s, end_s, after) or _other_limit(before, after)
+    if why is not None:
         return why
     grown = _grown(before, after)
     if abs(grown) > tolerance_bytes(total_bytes) and not held_bytes(
@@ -134,6 +135,14 @@ def _came_or_left(
     if min([after.processes, *during]) < before.processes:
         return "another process left the device"
     return None
+
+
+def _other_limit(before: Frame, after: Frame) -> str | None:
+    """Whether somebody changed what power the card may draw (fault matrix G11)."""
+    earlier, now = before.power_limit_w, after.power_limit_w
+    if earlier is None or now is None or earlier == now:
+        return None
+    return f"the device's power limit was changed from {earlier:.0f} W to {now:.0f} W"
 
 
 def _sees_own(film: Film, start_s: float, end_s: float, before: int | None) -> bool:

@@ -186,6 +186,12 @@ def test_a_neighbour_that_stays_disturbs_once_and_excuses_who_then_lacks_memory(
     assert "40.00 GiB more of its memory were in use than when the study began" in outcome.message
 
 
+def test_a_power_limit_that_somebody_changes_disturbs_once_with_both_values(stage: Stage) -> None:
+    outcome = stage.trial(after={"power_mw": 500_000})
+    assert outcome.disturbed == "the device's power limit was changed from 700 W to 500 W"
+    assert stage.trial().disturbed is None
+
+
 def test_a_neighbour_that_goes_on_computing_disturbs(stage: Stage) -> None:
     outcome = stage.trial(after={"utilisation": 40})
     assert outcome.disturbed == "other processes keep the device busy for 40% of the time"
