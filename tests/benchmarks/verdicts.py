@@ -25,7 +25,7 @@ from autotune.asked import Asked, make_request
 from autotune.engine.local import LocalEngine
 from autotune.recipe.schema import Recipe
 from autotune.records import Outcome
-from autotune.search.confirm import confirm
+from autotune.search.confirm import Confirmed, confirm
 from autotune.search.history import History, latency_of
 from autotune.search.kept import Kept
 from autotune.search.listener import Silence
@@ -77,10 +77,20 @@ def verdicts(choice: str, rounds: int) -> Counter[str]:
                 assert confirmed.compared is not None, confirmed.failed
                 compared = confirmed.compared
                 found[compared.verdict.value] += 1
-                print(f"  {choice} {number + 1}: {compared.verdict.value}", flush=True)
+                print(
+                    f"  {choice} {number + 1}: {compared.verdict.value} {_times(confirmed)}",
+                    flush=True,
+                )
         finally:
             with_engine.close()
     return found
+
+
+def _times(confirmed: Confirmed) -> str:
+    """The medians of the processes of both sides, in milliseconds."""
+    sides = [confirmed.finalist, confirmed.baseline]
+    found = [[statistics.median(one) for one in side.processes_s] for side in sides if side]
+    return " against ".join("/".join(f"{1000 * one:.0f}" for one in side) for side in found)
 
 
 def budget() -> None:
