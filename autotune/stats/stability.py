@@ -63,7 +63,7 @@ _MORE = "measure with more --effort"
 _SENTENCES: dict[Caution, tuple[str, str]] = {
     Caution.TOO_FEW: ("the median rests on too few samples", _MORE),
     Caution.NOISY: ("times differ by a twentieth of their median or more", _CALM),
-    Caution.UNSTABLE: ("times differ by a tenth or more: too unstable to win", _CALM),
+    Caution.UNSTABLE: ("times differ by a tenth or more: unstable", _CALM),
     Caution.OUTLIERS: ("some samples are far from all others", _CALM),
     Caution.EXTREME: ("some samples are off by half of the median or more", _CALM),
     Caution.SLOW_START: ("the first sample of every process is slow", _MORE),

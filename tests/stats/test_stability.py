@@ -45,7 +45,7 @@ def test_a_spread_of_a_twentieth_is_noisy_and_of_a_tenth_unstable() -> None:
     assert said(*unstable) == {Caution.UNSTABLE}
     assert is_unstable(unstable)
     assert not is_unstable(noisy)
-    assert "too unstable to win (by 14%)" in line_of(Caution.UNSTABLE, *unstable)
+    assert "unstable (by 14%)" in line_of(Caution.UNSTABLE, *unstable)
 
 
 def test_processes_that_agree_are_stable_however_their_samples_differ() -> None:
