@@ -11,8 +11,8 @@ from autotune.search.history import History, Tried, latency_of
 from autotune.search.runner import Runner
 from autotune.status import Status
 
-#: Every ten trials or half an hour, where as many trials are still to come: the confirmation
-#: measures the baseline anyway.
+#: Every ten trials, where as many are still to come, or half an hour: the confirmation measures
+#: the baseline anyway.
 _TRIALS, _SECONDS = 10, 1800.0
 #: Beyond this, times from before and after do not compare.
 _MOST = 0.05
@@ -55,8 +55,8 @@ class Drift:
         first, now_s = history.baseline, time.monotonic()
         if self._count is None:
             self._count, self._at_s = runner.count, now_s
-        many, long = runner.count - self._count >= _TRIALS, now_s - self._at_s >= _SECONDS
-        if first is None or left < _TRIALS or not (many or long):
+        many = runner.count - self._count >= _TRIALS and left >= _TRIALS
+        if first is None or not (many or now_s - self._at_s >= _SECONDS):
             return False
         tried = runner.repeat(
             first.candidate, "baseline, again", effort.but(steps=first.steps), budget_bytes=None

@@ -9,6 +9,7 @@ import pytest
 from autotune.records import Outcome, TrialSpec
 from autotune.report.json import to_json
 from autotune.report.text import advice
+from autotune.search import drift
 from tests.search.factory import BASELINE
 from tests.search.studies import WORLD, study
 from tests.search.table_engine import TableEngine
@@ -52,6 +53,15 @@ def test_a_machine_that_is_as_it_was_is_looked_at_and_nothing_is_said(tmp_path: 
     assert "drifted" not in to_json(result)
     # It is no trial of the search.
     assert len(engine.tried("screen")) + len(engine.tried("baseline")) == 26
+
+
+def test_a_search_that_takes_long_looks_after_half_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "_SECONDS", 0.0)
+    _, engine, _ = study(tmp_path, trials=3)
+    # Before each of the two trials that follow the first look.
+    assert again(engine) == ["0002", "0004"]
 
 
 def test_a_short_search_leaves_it_to_the_confirmation(tmp_path: Path) -> None:
