@@ -341,7 +341,7 @@ def _used_bytes(campaign: Campaign) -> int:
 
 
 def levers(campaign: Campaign) -> None:
-    """``tests/gpu``: every choice that the card offers, with its evidence."""
+    """``tests/gpu`` on the embedded model: every choice the card offers, with its evidence."""
     if not campaign.wants("levers", "tests/gpu", least_s=60):
         return
     environment = {**os.environ, "AUTOTUNE_RESULTS": str(campaign.out)}

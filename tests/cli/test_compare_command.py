@@ -9,7 +9,7 @@ import pytest
 
 from autotune.recipe.read import read_recipe
 from autotune.recipe.write import write_recipe
-from tests.cli.command import run
+from tests.cli.command import run, short_study
 
 pytestmark = pytest.mark.trials
 
@@ -18,9 +18,7 @@ pytestmark = pytest.mark.trials
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the recipe of a short study of the demo, and one that computes in fp16."""
     folder = tmp_path_factory.mktemp("compare")
-    line = ("suggest", "--model", "demo", "--vram", "1GB", "--device", "cpu", "--trials", "1")
-    ended = run(*line, "--out", "a.json", "--json", folder=folder)
-    assert ended.code == 0, ended.err
+    short_study(folder, "a.json")
     recipe = read_recipe(folder / "a.json")
     evidence = recipe.evidence.but(baseline=None)
     other = recipe.but(choices={**recipe.choices, "attention": "native-math"}, evidence=evidence)

@@ -9,7 +9,7 @@ import pytest
 
 from autotune.recipe.read import read_recipe
 from autotune.recipe.write import write_recipe
-from tests.cli.command import run
+from tests.cli.command import run, short_study
 
 pytestmark = pytest.mark.trials
 
@@ -18,9 +18,7 @@ pytestmark = pytest.mark.trials
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the recipe of a short study of the demo."""
     folder = tmp_path_factory.mktemp("verify")
-    line = ("suggest", "--model", "demo", "--vram", "1GB", "--device", "cpu", "--trials", "1")
-    ended = run(*line, "--out", "recipe.json", "--json", folder=folder)
-    assert ended.code == 0, ended.err
+    short_study(folder, "recipe.json")
     return folder
 
 
