@@ -1,7 +1,7 @@
 """What a candidate takes of the device, phase by phase, before anything has run.
 
-Weights are exact and activations were counted; what a device adds to them is in `laws`. The result
-is meant to lie a little above what will be measured: its margin is part of it.
+Weights are exact and activations were counted; what a device adds to them is in `laws`. A peak has
+a margin in it, so that what is said to fit does: it is meant to lie above what will be measured.
 """
 
 from __future__ import annotations
@@ -47,12 +47,14 @@ class Phase:
 class MemoryEstimate:
     """Peaks of a candidate.
 
-    ``allocated_bytes`` is what lies in tensors at the worst moment, ``peak_bytes`` what the budget
-    is judged on, margin included, and ``least_bytes`` what it cannot stay below.
+    ``allocated_bytes`` is what lies in tensors at the worst moment, ``expected_bytes`` what will
+    probably be measured, ``peak_bytes`` the same with a margin, which what is said to fit has to
+    stay within, and ``least_bytes`` what it cannot stay below.
     """
 
     phases: tuple[Phase, ...]
     allocated_bytes: int
+    expected_bytes: int
     peak_bytes: int
     least_bytes: int
     host_bytes: int
@@ -72,6 +74,7 @@ def estimate_memory(profile: Profile, plan: Plan) -> MemoryEstimate:
     return MemoryEstimate(
         phases=phases,
         allocated_bytes=tensors,
+        expected_bytes=worst.total,
         peak_bytes=round(worst.total * (1 + law.margin)),
         least_bytes=round(worst.total * law.surely),
         host_bytes=on_host(profile, plan),

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from autotune.estimate.laws import law_of
 from autotune.report.words import change_phrase, console_for
 from autotune.units import format_both, format_bytes, format_duration
 
@@ -166,7 +167,8 @@ def _end(forecast: Forecast, model: str) -> Iterator[str]:
         yield "host RAM is not bounded here: say with --ram how much the machine has"
     if any("offload" in _moved(forecast, one) for one in forecast.best):
         yield "where no host RAM is named, offloaded weights are read from their files each time"
-    yield "peaks have a margin of a few per cent; times are good to about a quarter, offload less"
+    margin = law_of(forecast.question.device.kind).margin
+    yield f"peaks have a margin of {margin:.0%}; times are good to about a quarter, offload less"
     yield f"measure: autotune suggest --model {model} --vram {budget}"
 
 
@@ -207,6 +209,7 @@ def _candidate(forecast: Forecast, one: Foreseen | None) -> dict[str, Any] | Non
         "choices": dict(one.candidate),
         "changes": dict(forecast.space.changes(one.candidate)),
         "peak_bytes": memory.peak_bytes,
+        "expected_bytes": memory.expected_bytes,
         "allocated_bytes": memory.allocated_bytes,
         "least_bytes": memory.least_bytes,
         "host_bytes": memory.host_bytes,

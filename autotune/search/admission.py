@@ -55,7 +55,7 @@ class Admission:
         if found.least_bytes > self.budget_bytes:
             return (
                 f"needs {format_bytes(found.least_bytes)} at the least, "
-                f"{format_bytes(found.peak_bytes)} is foreseen: {binding_phrase(found.binds)}"
+                f"{format_bytes(found.expected_bytes)} is foreseen: {binding_phrase(found.binds)}"
             )
         if self.host_bytes is None or self.device.kind in ("cpu", "mps"):
             return None

@@ -46,7 +46,7 @@ class Foresight:
             return None
         return Expected(
             self._seconds(one) if self._timed else None,
-            float(one.memory.peak_bytes),
+            float(one.memory.expected_bytes),
         )
 
     @cached_property

@@ -120,4 +120,4 @@ def _refused_above(table: RecordedSpace, budget_bytes: int) -> float:
     device = table.header.device
     kind = device.get("kind") if isinstance(device, dict) else None
     law = law_of(kind if kind in get_args(DeviceKind) else "cuda")  # type: ignore[arg-type]
-    return budget_bytes * (1 + law.margin) / law.surely
+    return budget_bytes / law.surely

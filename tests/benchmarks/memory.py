@@ -3,7 +3,9 @@
     python tests/benchmarks/memory.py [--models demo flux sd15 wan] [--record FILE]
 
 Every candidate is run by the local engine, without a budget, in three fresh processes, of which
-the median counts: glibc's heaps make a single peak 5 to 15 % higher or lower by chance. Candidates
+the median counts: glibc's heaps make a single peak 5 to 15 % higher or lower by chance. What is
+expected is held against it, and that it stays within the peak that admission is promised, which
+is what is expected with a margin. Candidates
 are the baseline and, by themselves, two legal choices of each lever that changes memory; none that
 compiles.
 """
@@ -16,6 +18,7 @@ import statistics
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.engine.local import LocalEngine
@@ -31,7 +34,8 @@ from autotune.records import Device, InspectSpec, Model, Outcome, TrialSpec
 from autotune.search.request import SIZE
 from autotune.status import Status
 
-#: What the project promises (issue 4): the median error, and how far a peak may be above.
+#: What the project promises (issue 4): the median error of what is expected, and how far a peak
+#: may be above that with its margin.
 MEDIAN_PROMISE = 0.10
 BELOW_PROMISE = 0.05
 MODELS = {"demo": "demo", "flux": "flux", "sd15": "sd15", "wan": "wan-1.3b"}
@@ -56,21 +60,34 @@ _DEADLINE_S = 60.0
 _CHOICES, _PROCESSES = 2, 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class Foreseen:
+    """What was foreseen over what was measured, less one.
+
+    ``error`` of what was expected, ``room`` of that with its margin, and ``highest`` of that
+    over the highest of the processes.
+    """
+
+    error: float
+    room: float
+    highest: float
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--record", type=Path, help="append what was measured as JSON lines")
     asked = parser.parse_args()
     device = probe_machine().devices[-1]
-    errors = []
+    found = []
     for name in asked.models:
         with tempfile.TemporaryDirectory() as place:
-            errors += list(compare(name, Path(place), device, asked.record))
-    report(errors)
+            found += list(compare(name, Path(place), device, asked.record))
+    report(found)
 
 
-def compare(name: str, place: Path, device: Device, record: Path | None) -> Iterator[float]:
-    """Run a model's candidates; the errors, as shares of what was measured."""
+def compare(name: str, place: Path, device: Device, record: Path | None) -> Iterator[Foreseen]:
+    """Run a model's candidates."""
     model = _model(name, place)
     engine = LocalEngine(device=device, pipeline=model.pipeline, folder=place)
     try:
@@ -137,15 +154,20 @@ def run(engine, model, device, candidate, folder: Path) -> Outcome:
                 return event
 
 
-def show(name, profile: Profile, model, device, candidate, choices, outcomes, record) -> float:
+def show(name, profile: Profile, model, device, candidate, choices, outcomes, record) -> Foreseen:
     estimate = estimate_memory(profile, plan_of(model, device, candidate))
     peaks = sorted(outcome.memory.peak_bytes for outcome in outcomes)
     measured = statistics.median(peaks)
-    error = estimate.peak_bytes / measured - 1
+    one = Foreseen(
+        error=estimate.expected_bytes / measured - 1,
+        room=estimate.peak_bytes / measured - 1,
+        highest=estimate.peak_bytes / peaks[-1] - 1,
+    )
     print(
         f"  {name:5} {_changed(candidate, choices):40} measured {measured / 1e6:6.1f} MB "
         f"({peaks[0] / 1e6:.1f} to {peaks[-1] / 1e6:.1f}) "
-        f"predicted {estimate.peak_bytes / 1e6:6.1f} MB {error:+7.1%}",
+        f"expected {estimate.expected_bytes / 1e6:6.1f} MB {one.error:+7.1%}, "
+        f"within {estimate.peak_bytes / 1e6:6.1f} MB {one.room:+7.1%}",
         flush=True,
     )
     if record is not None:
@@ -153,7 +175,7 @@ def show(name, profile: Profile, model, device, candidate, choices, outcomes, re
             row = {"model": name, "choices": candidate, "peaks_bytes": peaks}
             row |= {"weights": dict(outcomes[0].weights), "peak_bytes": measured}
             file.write(json.dumps(row) + "\n")
-    return error
+    return one
 
 
 def _changed(candidate: dict[str, str], choices) -> str:
@@ -162,14 +184,19 @@ def _changed(candidate: dict[str, str], choices) -> str:
     return ", ".join(changes) or "baseline"
 
 
-def report(errors: list[float]) -> None:
-    median, lowest = statistics.median(map(abs, errors)), min(errors)
-    below = sum(error < -BELOW_PROMISE for error in errors)
+def report(found: list[Foreseen]) -> None:
+    median = statistics.median(abs(one.error) for one in found)
+    lowest = min(one.room for one in found)
     kept = median <= MEDIAN_PROMISE and lowest >= -BELOW_PROMISE
     print(
-        f"predicted / measured peak: median error {median:.1%} over {len(errors)} candidates "
-        f"(promise {MEDIAN_PROMISE:.0%}), lowest {lowest:+.1%} (promise {-BELOW_PROMISE:.0%}, "
-        f"{below} lie lower): {'kept' if kept else 'MISSED'}"
+        f"expected / measured peak: median error {median:.1%} over {len(found)} candidates "
+        f"(promise {MEDIAN_PROMISE:.0%}); with the margin, lowest {lowest:+.1%} "
+        f"(promise {-BELOW_PROMISE:.0%}): {'kept' if kept else 'MISSED'}"
+    )
+    highest = [one.highest for one in found]
+    print(
+        f"of the highest of {_PROCESSES} processes each: lowest {min(highest):+.1%}, "
+        f"{sum(one < -BELOW_PROMISE for one in highest)} lie lower than that promise"
     )
 
 
