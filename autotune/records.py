@@ -168,9 +168,8 @@ class Model(Record):
     @property
     def text_encoders(self) -> tuple[str, ...]:
         """The text encoders, the largest first."""
-        found = [part for part in self.components if part.name.startswith("text_encoder")]
-        found.sort(key=lambda part: (-part.weight_bytes, part.name))
-        return tuple(part.name for part in found)
+        parts = sorted(self.components, key=lambda part: (-part.weight_bytes, part.name))
+        return tuple(part.name for part in parts if part.name.startswith("text_encoder"))
 
     def component(self, name: str) -> Component | None:
         """The component of that name, if the model has it."""
@@ -267,7 +266,7 @@ class TrialSpec(Record):
 
     format: Literal[1] = 1
     trial: str
-    purpose: Literal["baseline", "noise", "screen", "confirm", "size", "verify"]
+    purpose: Literal["baseline", "noise", "screen", "run-off", "confirm", "size", "verify"]
     model: Model
     choices: Mapping[str, str]
     workload: Workload
@@ -275,6 +274,7 @@ class TrialSpec(Record):
     effort: Effort
     budget_bytes: int | None
     deadline_s: float
+    silence_s: float | None = None  # the longest without a word of where it is
     #: Stop sampling once a timed generation took longer than this: it can no longer win.
     give_up_above_s: float | None = None
     threads: int | None = None

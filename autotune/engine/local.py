@@ -51,9 +51,11 @@ class _Running:
     deadline: float
     oom_kills: int
     start_s: float = 0.0
+    heard_s: float = 0.0
     stages: list[tuple[str, float]] = field(default_factory=list)
     read: int = 0
     ended_by: Status | None = None
+    why: str = ""
 
 
 class LocalEngine:
@@ -135,6 +137,7 @@ class LocalEngine:
             deadline=start_s + spec.deadline_s + self._allowance_s,
             oom_kills=_oom_kills(),
             start_s=start_s,
+            heard_s=start_s + self._allowance_s,
         )
         self._zygote.send(do="start", id=spec.trial, folder=str(folder), job="trial")
         return spec.trial
@@ -154,8 +157,8 @@ class LocalEngine:
                 continue
             if lost is not None:
                 self._stop(running, Status.DEVICE_LOST)
-            elif time.monotonic() > running.deadline:
-                self._stop(running, Status.HUNG)
+            elif stuck := _stuck(running):
+                self._stop(running, Status.HUNG, stuck)
         return found
 
     def cancel(self, trial: str) -> bool:
@@ -174,8 +177,8 @@ class LocalEngine:
         finally:
             self._lock.release()
 
-    def _stop(self, running: _Running, why: Status) -> None:
-        running.ended_by = why
+    def _stop(self, running: _Running, status: Status, why: str = "") -> None:
+        running.ended_by, running.why = status, why or status.sentence
         self._zygote.send(do="stop", id=running.spec.trial)
 
     def _finish(self, running: _Running, code: int) -> Outcome:
@@ -192,6 +195,16 @@ class LocalEngine:
         return outcome
 
 
+def _stuck(running: _Running) -> str:
+    """Why a trial should be ended that still runs; empty if it should not."""
+    now, spec = time.monotonic(), running.spec
+    if now > running.deadline:
+        return f"still running after {spec.deadline_s:.0f} s"
+    if spec.silence_s is not None and now > running.heard_s + spec.silence_s:
+        return f"no progress for {spec.silence_s:.0f} s"
+    return ""
+
+
 def _missing_outcome(running: _Running, code: int, error: str) -> Outcome:
     """Say why a process left no outcome, from how it ended and what it logged."""
     status, message = _how_it_ended(running, code)
@@ -201,15 +214,13 @@ def _missing_outcome(running: _Running, code: int, error: str) -> Outcome:
         status=status,
         stage=stage,
         message=message or error,
-        seconds=running.spec.deadline_s if status is Status.HUNG else 0.0,
+        seconds=time.monotonic() - running.start_s if status is Status.HUNG else 0.0,
     )
 
 
 def _how_it_ended(running: _Running, code: int) -> tuple[Status, str]:
-    if running.ended_by is Status.HUNG:
-        return Status.HUNG, f"still running after {running.spec.deadline_s:.0f} s"
     if running.ended_by is not None:
-        return running.ended_by, running.ended_by.sentence
+        return running.ended_by, running.why
     log = _tail(running.folder)
     if running.spec.budget_bytes and any(words in log for words in _NO_MEMORY_WORDS):
         return Status.OVER_BUDGET, _last_line(running.folder)
@@ -288,6 +299,7 @@ def _steps(running: _Running) -> list[Step]:
     if not whole:
         return []
     running.read += len(whole) + 1
+    running.heard_s = max(running.heard_s, time.monotonic())
     steps = [_step(running.spec.trial, line) for line in whole.splitlines()]
     found = [step for step in steps if step is not None]
     running.stages += [

@@ -7,6 +7,7 @@ here is published.
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass, field, replace
 
 from autotune.errors import CannotRun
@@ -15,7 +16,7 @@ from autotune.records import Candidate, Outcome
 from autotune.search.calm import was_spoilt
 from autotune.search.history import Tried, status_against, times_of
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
-from autotune.stats.compare import Compared, Verdict, compare
+from autotune.stats.compare import SMALLEST_EFFECT, Compared, Verdict, compare
 from autotune.stats.stability import is_unstable, spread_of
 from autotune.status import Status
 
@@ -112,8 +113,41 @@ def in_turns(runner: Runner, ours: Side, theirs: Side, called: str) -> Compared 
 def _in_turns(
     runner: Runner, ours: Side, theirs: Side | None, called: str = "the baseline"
 ) -> tuple[Side | None, Compared | None]:
-    order = random.Random(runner.request.seed)
-    for _ in range(runner.request.efforts.pairs):
+    order, begun = random.Random(runner.request.seed), time.monotonic()
+    pairs = runner.request.efforts.pairs
+    theirs = _rounds(runner, ours, theirs, order, pairs)
+    compared = _compared(ours, theirs, called)
+    took_s = time.monotonic() - begun
+    if compared is None or not _may_matter(compared) or not runner.has_time(took_s):
+        return theirs, compared
+    runner.listener.said(f"{compared.why}: as many pairs again")
+    try:
+        theirs = _rounds(runner, ours, theirs, order, pairs)
+    except _CutShort:
+        for side in (ours, theirs):
+            if side is not None:
+                del side.outcomes[pairs:]
+    return theirs, _compared(ours, theirs, called)
+
+
+def _may_matter(compared: Compared) -> bool:
+    """Whether processes differ by what is worth a lever, and no verdict came of it."""
+    ratio = max(compared.ratio, 1 / compared.ratio)
+    return compared.verdict is Verdict.CANNOT_SAY and ratio >= 1 + SMALLEST_EFFECT
+
+
+def _compared(ours: Side, theirs: Side | None, called: str) -> Compared | None:
+    if theirs is None:
+        return None
+    compared = compare(ours.processes_s, theirs.processes_s, called=called)
+    return _with_doubt(compared, ours, theirs)
+
+
+def _rounds(
+    runner: Runner, ours: Side, theirs: Side | None, order: random.Random, count: int
+) -> Side | None:
+    """Run both sides so many times, in an order by lot; what is left of the other side."""
+    for _ in range(count):
         sides = [ours] if theirs is None else [ours, theirs]
         order.shuffle(sides)
         for side in sides:
@@ -128,10 +162,7 @@ def _in_turns(
                 theirs = None
             else:
                 raise _Broken(tried)
-    if theirs is None:
-        return None, None
-    compared = compare(ours.processes_s, theirs.processes_s, called=called)
-    return theirs, _with_doubt(compared, ours, theirs)
+    return theirs
 
 
 def _with_doubt(compared: Compared, ours: Side, theirs: Side) -> Compared:
@@ -139,7 +170,12 @@ def _with_doubt(compared: Compared, ours: Side, theirs: Side) -> Compared:
 
     Disturbed processes are slower than they should be.
     """
-    if compared.verdict is Verdict.FASTER and is_unstable(ours.processes_s):
+    # What both of a pair share is not in the spread of pairs, which have been asked for it.
+    if (
+        compared.verdict is Verdict.FASTER
+        and not compared.paired
+        and is_unstable(ours.processes_s)
+    ):
         spread = f"{spread_of(ours.processes_s):.0%}"
         why = f"its times differ by {spread} from process to process: too unstable to win"
         return replace(compared, verdict=Verdict.CANNOT_SAY, why=why)

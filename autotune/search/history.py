@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -75,6 +76,8 @@ class History:
     taken_over: int = 0
     refused: dict[str, tuple[Candidate, str]] = field(default_factory=dict)
     disproved: dict[str, Tried] = field(default_factory=dict)
+    #: What the rivals took in their run-off, if there was one.
+    run_off: dict[str, float] = field(default_factory=dict)
 
     def add(self, tried: Tried) -> None:
         """Note a trial."""
@@ -123,14 +126,27 @@ class History:
         fitting = [one for one in self.tried if self.fits(one)]
         return sorted(fitting, key=lambda one: (one.latency_s, one.number))
 
+    def standing(self) -> list[Tried]:
+        """The fastest of them of each candidate that nothing speaks against."""
+        found: dict[str, Tried] = {}
+        for one in self.feasible():
+            if not self._disproved(one):
+                found.setdefault(candidate_key(one.candidate), one)
+        return list(found.values())
+
     def finalist(self) -> Tried | None:
-        """The fastest within the budget; among near-equals the one with the fewest changes."""
-        left = [one for one in self.feasible() if not self._disproved(one)]
-        if not left:
-            return None
-        limit = (left[0].latency_s or 0.0) * (1 + TIE_SHARE)
-        near = [one for one in left if one.latency_s is not None and one.latency_s <= limit]
-        return min(near, key=lambda one: (len(self.space.changes(one.candidate)), one.latency_s))
+        """The fastest within the budget; among near-equals the one with the fewest changes.
+
+        After a run-off, of those that were in it, by what they took there.
+        """
+        left = {candidate_key(one.candidate): one for one in self.standing()}
+        searched = {key: one.latency_s or math.inf for key, one in left.items()}
+        times = {key: s for key, s in self.run_off.items() if key in left} or searched
+        limit = min(times.values(), default=0.0) * (1 + TIE_SHARE)
+        near = [key for key, seconds in times.items() if seconds <= limit]
+        changes = {key: len(self.space.changes(left[key].candidate)) for key in near}
+        best = min(near, key=lambda key: (changes[key], times[key]), default=None)
+        return None if best is None else left[best]
 
     def failing_choices(self) -> list[Candidate]:
         """Choices that never worked here, or not together: a rule that could be written."""

@@ -27,6 +27,7 @@ from autotune.search.references import measure_against
 from autotune.search.request import Request
 from autotune.search.room import lacks_room
 from autotune.search.runner import MOST_RETRIES, Runner, environment_failed, may_be_chance
+from autotune.search.runoff import run_off
 from autotune.search.samplers import make_proposals
 from autotune.search.space import Space
 from autotune.search.verdict import Judged, judge
@@ -232,20 +233,26 @@ class Hunt:
         best = next(iter(self.history.feasible()), None)
         if best is None or left_s <= 0:
             return left_s <= 0
+        confirm_s, next_s = self._confirm_s(best), max(map(_cost_s, self.history.tried))
+        return confirm_s <= left_s < confirm_s + next_s
+
+    def _confirm_s(self, best: Tried) -> float:
+        """What a confirmation takes."""
         efforts, baseline = self.request.efforts, self.history.baseline
         calls = efforts.confirm.warmups + efforts.confirm.samples
         # A screen may have left steps out, which a confirmation runs.
         one_s = _cost_s(best) + calls * best.outcome.left_out_s
         pair_s = one_s + (_cost_s(baseline) if baseline else one_s)
         # One more process shows whether the winner leaves room.
-        confirm_s = efforts.pairs * pair_s + one_s
-        next_s = max(map(_cost_s, self.history.tried))
-        return confirm_s <= left_s < confirm_s + next_s
+        return efforts.pairs * pair_s + one_s
 
     def _decide(self, runner: Runner, known: dict[str, Winner]) -> Winner | None:
         """Confirm the finalist; if it fails, the next. ``None`` if there was no time."""
         history, baseline = self.history, self.history.baseline
         ran = baseline is not None and baseline.outcome.status is Status.MEASURED
+        best = history.finalist()
+        if best is not None and candidate_key(best.candidate) not in known:
+            run_off(runner, history, self._confirm_s(best))
         left, began = _MOST_FINALISTS, False
         while left and (best := history.finalist()) is not None:
             held = known.get(candidate_key(best.candidate))

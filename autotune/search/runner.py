@@ -22,6 +22,7 @@ from autotune.search.listener import Listener
 from autotune.search.request import NOISE, Request
 from autotune.search.verdict import GIVE_UP_SHARE
 from autotune.status import Status
+from autotune.trial.wire import longest_silence
 
 _POLL_S = 0.25
 #: The engine kills a stubborn trial after 5 s, and a large one takes a while to go: 30 s after
@@ -36,6 +37,9 @@ _BASELINE_DEADLINE_S = 1800.0
 #: Other trials get ten times what the baseline took, never less than this.
 _DEADLINE_FLOOR_S = 60.0
 _DEADLINE_SHARE = 10.0
+#: Nor may they say nothing of where they are for five times as long as the baseline ever did: a
+#: call that takes longer has lost, and what is quantized when it is loaded rarely takes as long.
+_SILENCE_SHARE = 5.0
 #: A screen runs a third of the steps, and never fewer than these; below that time of the baseline
 #: it runs all: what is reckoned is a few per cent off, and load and warm-up decide what it costs.
 _SHARE_OF_STEPS, _FEWEST_STEPS, _WORTH_SHORTENING_S = 1 / 3, 8, 2.0
@@ -62,6 +66,7 @@ class Runner:
     kept: Kept = field(default_factory=Kept)
     calm: Calm = field(init=False)
     _baseline_s: float | None = field(default=None, init=False)
+    _silence_s: float | None = field(default=None, init=False)
     _spoilt: Outcome | None = field(default=None, init=False)
 
     #: The number of the last trial that has a folder.
@@ -92,6 +97,7 @@ class Runner:
         if tried.outcome.status is Status.MEASURED:
             # One that failed early says nothing about how long the others may take.
             self._baseline_s = tried.outcome.seconds
+            self._silence_s = longest_silence(self._trials / tried.outcome.trial)
         self.history.add(tried)
         self.listener.ended(tried, self.history)
         return tried
@@ -111,8 +117,8 @@ class Runner:
         budget_bytes: int | None,
         workload: Workload | None = None,
     ) -> Tried:
-        """Run a trial that decides nothing in the search: a confirmation, or a sizing."""
-        purpose = "confirm" if why == "confirm" else "size"
+        """Run a trial after the search: of a run-off or a confirmation, or a sizing."""
+        purpose = why if why in ("run-off", "confirm") else "size"
         tried = self._run(candidate, purpose, why, effort, budget_bytes, None, workload)
         self.listener.ended(tried, self.history)
         return tried
@@ -120,6 +126,10 @@ class Runner:
     def discard_prepared(self) -> None:
         """Delete what trials kept for each other: quantized weights of large models are large."""
         shutil.rmtree(self._prepared, ignore_errors=True)
+
+    @property
+    def _trials(self) -> Path:
+        return self.request.folder / "trials"
 
     @property
     def _prepared(self) -> Path:
@@ -134,6 +144,10 @@ class Runner:
     def time_is_up(self) -> bool:
         """Whether the study's time has run out."""
         return self.stop_at is not None and time.monotonic() >= self.stop_at
+
+    def has_time(self, seconds: float) -> bool:
+        """Whether so much of the study's time is left."""
+        return self.stop_at is None or time.monotonic() + seconds < self.stop_at
 
     def _run(
         self,
@@ -157,6 +171,7 @@ class Runner:
                 "effort": effort,
                 "budget_bytes": budget_bytes,
                 "deadline_s": self._deadline(candidate),
+                "silence_s": self._silence(candidate),
                 "give_up_above_s": give_up_above_s,
                 "ram_bytes": self.request.ram_bytes,
                 "prepared": str(self._prepared),
@@ -188,7 +203,7 @@ class Runner:
             self.discard_prepared()  # each compiles, and quantizes, as if it were the first
         self._highest += 1
         self.listener.started(self._highest, candidate, why)
-        self.engine.submit(spec, self.request.folder / "trials" / spec.trial)
+        self.engine.submit(spec, self._trials / spec.trial)
         try:
             outcome = self._wait(spec.trial, spec.deadline_s + _STUCK_S)
         except KeyboardInterrupt:
@@ -216,6 +231,13 @@ class Runner:
         if self._baseline_s is not None:
             expected = max(_DEADLINE_FLOOR_S, self._baseline_s * _DEADLINE_SHARE)
         return expected + start_up_s(candidate)
+
+    def _silence(self, candidate: Candidate) -> float | None:
+        """How long a trial may say nothing of where it is; ``None`` before the baseline ran."""
+        if self._silence_s is None:
+            return None
+        longest = max(_DEADLINE_FLOOR_S, self._silence_s * _SILENCE_SHARE)
+        return longest + start_up_s(candidate)
 
     def _wait(self, trial: str, most_s: float) -> Outcome:
         give_up_at = time.monotonic() + most_s

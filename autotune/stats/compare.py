@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
+from autotune.stats.pairs import FEWEST_PAIRS, Paired, compare_pairs
+
 #: An effect below this is not worth a lever: rule M15.
 SMALLEST_EFFECT = 0.03
 #: Two-sided chance of a difference that large between identical candidates.
@@ -32,7 +34,7 @@ class Compared:
     """A verdict with the numbers behind it; ``ratio`` is baseline time over candidate time.
 
     ``low`` and ``high`` enclose it with 95 % confidence; up to four processes a side they are the
-    least and the largest ratio of any two.
+    least and the largest ratio of any two. ``paired`` says that all of it is of pairs.
     """
 
     verdict: Verdict
@@ -41,6 +43,7 @@ class Compared:
     high: float
     p: float
     why: str
+    paired: bool = False
 
 
 def compare(
@@ -52,6 +55,8 @@ def compare(
     """Compare two candidates by the medians of their fresh processes.
 
     The process, not the sample, is the unit: samples of one process share its luck (pyperf).
+    What processes that overlap cannot say, pairs of them may: those in the same place ran one
+    after the other.
 
     Args:
         candidate: Samples of each of its processes.
@@ -72,7 +77,33 @@ def compare(
     p = rank_sum_p(ours, theirs)
     every = ratios[0] > 1 or ratios[-1] < 1
     verdict, why = _judge(ratio, low, high, p, every=every, called=called)
+    if verdict is Verdict.CANNOT_SAY and len(ours) == len(theirs):
+        found = _judge_pairs(compare_pairs(ours, theirs), len(ours), called)
+        if found is not None:
+            return found
     return Compared(verdict=verdict, ratio=ratio, low=low, high=high, p=p, why=why)
+
+
+def _judge_pairs(found: Paired, pairs: int, called: str) -> Compared | None:
+    """A verdict that pairs allow, if there is one."""
+    least, most = 1 / (1 + SMALLEST_EFFECT), 1 + SMALLEST_EFFECT
+    if found.clear and found.ratio >= most:
+        verdict = Verdict.FASTER
+    elif found.clear and found.ratio <= least:
+        verdict = Verdict.SLOWER
+    elif pairs >= FEWEST_PAIRS and least <= found.low and found.high <= most:
+        verdict = Verdict.SAME
+    else:
+        return None
+    return Compared(
+        verdict=verdict,
+        ratio=found.ratio,
+        low=found.low,
+        high=found.high,
+        p=found.p,
+        why=f"in turns with {called} it was {verdict}, in {pairs} pairs (p = {found.p:.3f})",
+        paired=True,
+    )
 
 
 def _judge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,6 +58,16 @@ def read_outcome(folder: Path, trial: str) -> Outcome:
     if outcome.trial != trial:
         raise ValueError(f"{OUTCOME}: belongs to trial {outcome.trial}, not {trial}")
     return outcome
+
+
+def longest_silence(folder: Path) -> float | None:
+    """The most seconds between two words of a trial about where it is; ``None`` if unknown."""
+    try:
+        lines = read_capped(folder / PROGRESS, _CAP_BYTES).splitlines()
+        times = [float(json.loads(line)["at"]) for line in lines]
+    except (AutotuneError, OSError, ValueError, LookupError, TypeError):
+        return None
+    return max((later - sooner for sooner, later in pairwise(times)), default=None)
 
 
 class Progress:

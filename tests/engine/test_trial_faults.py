@@ -120,6 +120,17 @@ def test_a_hang_that_obeys_is_ended_at_its_deadline(engine: LocalEngine, folder:
 
 
 @forked_only
+def test_a_trial_that_falls_silent_is_ended_long_before_its_deadline(
+    engine: LocalEngine, folder: Folder
+) -> None:
+    spec = trial_spec(choices={"chaos": "hang"}, deadline_s=600.0, silence_s=1.5)
+    _, outcome = run(engine, spec, folder())
+    assert (outcome.status, outcome.stage) == (Status.HUNG, "load")
+    assert outcome.message == "no progress for 2 s"
+    assert outcome.seconds < spec.deadline_s / 2
+
+
+@forked_only
 def test_a_hang_that_ignores_term_is_killed_with_all_it_started(
     engine: LocalEngine, folder: Folder
 ) -> None:
