@@ -27,6 +27,7 @@ from autotune.trial.wire import (
     OUTCOME,
     PROGRESS,
     SPEC,
+    UNJUDGED,
     read_outcome,
     read_record,
     write_record,
@@ -130,7 +131,10 @@ class LocalEngine:
         """See Engine."""
         folder.mkdir(parents=True)
         write_record(folder, SPEC, spec)
-        start_s = self._filming.begin() if self._filming else time.monotonic()
+        start_s = time.monotonic()
+        if self._filming is not None:
+            (folder / UNJUDGED).touch()
+            start_s = self._filming.begin()
         self._running[spec.trial] = _Running(
             spec=spec,
             folder=folder,
@@ -192,6 +196,7 @@ class LocalEngine:
         if outcome is not written:
             running.folder.mkdir(parents=True, exist_ok=True)  # the trial may have removed it
             write_record(running.folder, OUTCOME, outcome)
+        (running.folder / UNJUDGED).unlink(missing_ok=True)
         return outcome
 
 

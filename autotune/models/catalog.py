@@ -19,7 +19,7 @@ BYTES: Mapping[str, int] = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
 class Size(Record):
-    """What an entry says of its workload; the prompt is the same for all of a kind."""
+    """What an entry says of its workload; the prompts are the same for all of a kind."""
 
     height: int
     width: int
@@ -45,7 +45,7 @@ class Entry(Record):
     family: str
     dtype: Dtype
     default: Size
-    prompt: str
+    prompts: tuple[str, ...]
     parts: Mapping[str, str] = {}
     settings: Mapping[str, bool | float] = {}
 
@@ -57,7 +57,7 @@ class Entry(Record):
     @property
     def workload(self) -> Workload:
         """What is generated unless the user says otherwise."""
-        return Workload(prompts=(self.prompt,), **dict(self.default))
+        return Workload(prompts=self.prompts, **dict(self.default))
 
 
 class Catalog(Record):
@@ -75,8 +75,8 @@ class Catalog(Record):
 
 
 class _Prompts(Record):
-    image: str
-    video: str
+    image: tuple[str, ...]
+    video: tuple[str, ...]
 
 
 @cache
@@ -84,10 +84,10 @@ def load_catalog() -> Catalog:
     """Read the catalogue that comes with the package."""
     text = files("autotune.models").joinpath("catalog.toml").read_text(encoding="utf-8")
     document = tomllib.loads(text)
-    prompts = _Prompts.model_validate(document.pop("prompts"))
-    for row in document["entries"]:
-        row.setdefault("prompt", prompts.video if "frames" in row["default"] else prompts.image)
     # By way of JSON, where a strict tuple may be written as a list.
+    prompts = _Prompts.model_validate_json(json.dumps(document.pop("prompts")))
+    for row in document["entries"]:
+        row.setdefault("prompts", prompts.video if "frames" in row["default"] else prompts.image)
     return Catalog.model_validate_json(json.dumps(document))
 
 

@@ -1,7 +1,8 @@
 """What an interrupted study has run already: taken from its folders instead of run again.
 
 A search proposes the same for the same outcomes, so going through it again with what is kept ends
-where it was interrupted. Folders without a readable outcome are those of trials that were cut off.
+where it was interrupted. Folders without a readable outcome are those of trials that were cut off;
+an outcome that was not yet held against what was filmed says too little.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from autotune.records import Outcome, TrialSpec
 from autotune.status import Status, Teaches
-from autotune.trial.wire import SPEC, read_outcome, read_record
+from autotune.trial.wire import SPEC, UNJUDGED, read_outcome, read_record
 
 
 @dataclass(kw_only=True)
@@ -47,6 +48,8 @@ def read_kept(trials: Path) -> Kept:
         if not folder.name.isdigit():
             continue
         kept.highest = max(kept.highest, int(folder.name))
+        if (folder / UNJUDGED).exists():
+            continue
         try:
             spec = read_record(folder, SPEC, TrialSpec)
             kept.add(spec, read_outcome(folder, folder.name))

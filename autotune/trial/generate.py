@@ -15,6 +15,8 @@ from autotune.trial.quantized import quantization_arguments
 
 #: Between the seeds of a batch: more than a trial has samples.
 _APART = 10_000_019
+#: Samples in a row.
+_OF_ONE_PROMPT = 2
 
 
 def build_pipeline(target: Target, choices: Mapping[str, str]) -> None:
@@ -73,9 +75,10 @@ def engagement(target: Target, choices: Mapping[str, str]) -> dict[str, Evidence
 def caller(pipe: Any, workload: Workload, multiple: int = 1) -> Callable[[int], Any]:
     """A function of the sample number that generates once, ``multiple`` batches in one call.
 
-    Sample ``n`` uses seed ``workload.seed + n`` and the prompts in turn, the same for every
-    candidate. Of a batch every picture has a seed of its own, so that the first is the same
-    however many are made. Arguments the pipeline does not know are left out.
+    Sample ``n`` uses seed ``workload.seed + n``, and every two the next prompt, the same for every
+    candidate: four pictures are of two prompts and two seeds each, and the first two, of one
+    prompt, have to differ. Of a batch every picture has a seed of its own, so that the first is
+    the same however many are made. Arguments the pipeline does not know are left out.
     """
     import torch
 
@@ -101,7 +104,7 @@ def caller(pipe: Any, workload: Workload, multiple: int = 1) -> Callable[[int], 
         fixed["negative_prompt"] = " "  # without one the second pass, half of the work, is skipped
 
     def generate(number: int) -> Any:
-        prompt = workload.prompts[number % len(workload.prompts)]
+        prompt = workload.prompts[number // _OF_ONE_PROMPT % len(workload.prompts)]
         seeds = (workload.seed + number + _APART * place for place in range(pictures))
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         one = generators[0] if pictures == 1 else generators

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import shlex
 import shutil
 import signal
@@ -63,6 +64,18 @@ def enforce_budget(
     _, total = module.mem_get_info()
     allowed = max(0, budget_bytes - outside_bytes - _LATER_BYTES)
     module.set_per_process_memory_fraction(min(1.0, allowed / total))
+
+
+def most_bytes(device: Device, budget_bytes: int | None) -> int | None:
+    """What a process may take of the device: the budget, or what there is where it would not fail.
+
+    On Windows, and so under WSL, the driver moves what a card cannot hold to the host's memory
+    and goes on, many times slower; no counter shows it. What is measured so fits nothing.
+    """
+    windows = sys.platform == "win32" or "microsoft" in platform.release().lower()
+    if not windows or not is_accelerator(device):
+        return budget_bytes
+    return min(device.free_bytes, budget_bytes or device.free_bytes)
 
 
 def lift_budget(device: Device) -> None:

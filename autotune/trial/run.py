@@ -25,6 +25,7 @@ from autotune.trial.guard import (
     free_compiler,
     give_up_after,
     lift_budget,
+    most_bytes,
 )
 from autotune.trial.memory import Meter, make_meter
 from autotune.trial.patience import end_if_hopeless, left_out_s, made, patience
@@ -121,11 +122,11 @@ class _Trial:
             torch.set_num_threads(spec.threads)
         synchronize = clock.synchronizer(spec.device)
         self.meter = make_meter(spec.device)
-        if spec.budget_bytes is not None:
+        if (most := most_bytes(spec.device, spec.budget_bytes)) is not None:
             if spec.prepared and not is_accelerator(spec.device):
                 free_compiler(Path(spec.prepared))
             outside = self.meter.outside_bytes()
-            enforce_budget(spec.device, spec.budget_bytes, torch.get_num_threads(), outside)
+            enforce_budget(spec.device, most, torch.get_num_threads(), outside)
         self.progress.say("load")
         workload = made(spec)
         target = self.target = Target(

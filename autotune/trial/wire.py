@@ -20,6 +20,8 @@ INSPECTION = "inspection.json"
 PROGRESS = "progress.jsonl"
 LOG = "log.txt"
 PICTURE = "picture.png"
+#: Lies there as long as an outcome is not yet held against what was filmed meanwhile.
+UNJUDGED = "unjudged"
 
 #: The largest outcome is a few hundred samples and a dozen pieces of evidence: 30 KB.
 _CAP_BYTES = 4 << 20

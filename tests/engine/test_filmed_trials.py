@@ -12,7 +12,7 @@ from autotune.engine.local import LocalEngine
 from autotune.errors import CannotRun
 from autotune.records import Device
 from autotune.status import Status
-from autotune.trial.wire import PROGRESS, read_outcome
+from autotune.trial.wire import PROGRESS, UNJUDGED, read_outcome
 from tests.engine.driving import (
     follow,
     local_engine,
@@ -58,6 +58,7 @@ def test_a_trial_is_filmed_and_its_outcome_on_the_disk_is_the_one_that_is_told(
     assert outcome.filmed.frames > 0
     assert outcome.filmed.level_bytes == 8 * GIB
     assert read_outcome(place, "t") == outcome
+    assert not (place / UNJUDGED).exists()
     assert (tmp_path / FILM).stat().st_size > 0
     filmed.submit(trial_spec("u", budget_bytes=4 * GIB), place := folder())
     nvml.set(**{"0.free": 120 * GIB, "0.processes": "41:?"})

@@ -43,7 +43,11 @@ def test_an_entry_is_well_formed(entry: Entry) -> None:
     assert size.steps > 0
     # One frame, then groups of four, six or eight: how the video VAEs compress time.
     assert size.frames is None or any((size.frames - 1) % n == 0 for n in (4, 6, 8))
-    assert entry.workload.prompts == (entry.prompt,)
+    assert entry.workload.prompts == entry.prompts
+    # Two, of as many words: pictures are compared of two prompts and two seeds.
+    first, second = entry.prompts
+    assert first != second
+    assert len(first.split()) == len(second.split())
 
 
 @by_name

@@ -23,7 +23,7 @@ from autotune.search.request import Request
 from autotune.search.study import Result, run_study
 from autotune.search.study_folder import STUDY
 from autotune.status import Status
-from autotune.trial.wire import OUTCOME, SPEC, read_outcome, read_record
+from autotune.trial.wire import OUTCOME, SPEC, UNJUDGED, read_outcome, read_record
 from tests.search.factory import make_choices
 from tests.search.factory import make_request as made
 from tests.search.filing_engine import WORLD, FilingEngine, ran
@@ -202,6 +202,7 @@ def test_garbage_in_place_of_a_study_is_left_alone(tmp_path: Path, text: str) ->
         lambda folder: (folder / OUTCOME).unlink(),
         lambda folder: (folder / SPEC).write_bytes(b"\xff\x00"),
         lambda folder: (folder / OUTCOME).write_text((folder / OUTCOME).read_text()[:-40]),
+        lambda folder: (folder / UNJUDGED).touch(),
     ],
 )
 def test_a_damaged_outcome_is_a_trial_that_is_run_again(tmp_path: Path, damage: Any) -> None:

@@ -19,9 +19,9 @@ import pytest
 
 from autotune.status import Status
 from autotune.trial import guard
-from autotune.trial.guard import GaveUp, classify, enforce_budget, give_up_after
+from autotune.trial.guard import GaveUp, classify, enforce_budget, give_up_after, most_bytes
 from tests.levers.built import card
-from tests.trial.bench import ROOT
+from tests.trial.bench import CPU, ROOT
 
 GIB = 1 << 30
 
@@ -30,6 +30,25 @@ def torch_oom() -> BaseException:
     import torch
 
     return torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize(
+    ("system", "budget", "most"),
+    [
+        ("6.6.87.2-microsoft-standard-WSL2", None, 9 * GIB),
+        ("6.6.87.2-microsoft-standard-WSL2", 12 * GIB, 9 * GIB),
+        ("6.6.87.2-microsoft-standard-WSL2", 8 * GIB, 8 * GIB),
+        ("6.8.0-45-generic", None, None),
+        ("6.8.0-45-generic", 12 * GIB, 12 * GIB),
+    ],
+)
+def test_where_a_driver_spills_no_more_is_taken_than_there_is(
+    monkeypatch: pytest.MonkeyPatch, system: str, budget: int | None, most: int | None
+) -> None:
+    """Under WSL a card goes on in the host's memory: even the baseline has to fail instead."""
+    monkeypatch.setattr(guard.platform, "release", lambda: system)
+    assert most_bytes(card().but(free_bytes=9 * GIB), budget) == most
+    assert most_bytes(CPU, budget) == budget
 
 
 ALLOCATOR = (
