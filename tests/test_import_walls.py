@@ -33,8 +33,9 @@ BOTTOM = {
     "autotune.status": _PLAIN,
     "autotune.records": (*_PLAIN, "pydantic", "autotune.status"),
     "autotune.stats": (*_PLAIN, "pydantic", "autotune.records", "autotune.stats"),
-    "autotune.stats.compare": (*_PLAIN, "pydantic", "autotune.records", "autotune.stats"),
+    "autotune.stats.compare": (*_PLAIN, "autotune.stats.pairs"),
     "autotune.stats.pace": (*_PLAIN, "pydantic", "autotune.records", "autotune.stats"),
+    "autotune.stats.pairs": (*_PLAIN, "autotune.stats.summary"),
     "autotune.stats.stability": (*_PLAIN, "autotune.stats.summary"),
     "autotune.stats.summary": (*_PLAIN, "pydantic", "autotune.records", "autotune.stats"),
 }

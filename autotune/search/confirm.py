@@ -118,7 +118,8 @@ def _in_turns(
     theirs = _rounds(runner, ours, theirs, order, pairs)
     compared = _compared(ours, theirs, called)
     took_s = time.monotonic() - begun
-    if compared is None or not _may_matter(compared) or not runner.has_time(took_s):
+    hopeless = runner.calm.given_up or not runner.has_time(took_s)
+    if compared is None or hopeless or not _may_matter(compared):
         return theirs, compared
     runner.listener.said(f"{compared.why}: as many pairs again")
     try:

@@ -77,7 +77,7 @@ def signed_rank_p(differences: Iterable[float]) -> float:
     positive = sum(rank for rank, one in zip(ranks, sized, strict=True) if one > 0)
     least = min(positive, sum(ranks) - positive)
     extreme = sum(count for total, count in _sums(ranks).items() if total <= least)
-    return min(1.0, 2 * extreme / 2 ** len(ranks))
+    return min(1.0, 2.0 * extreme / (1 << len(ranks)))
 
 
 def _sums(ranks: Iterable[int]) -> Counter[int]:
@@ -92,5 +92,5 @@ def _outside(pairs: int) -> int:
     """How many of all means lie below their 95 % interval, and as many above it."""
     sums = _sums(range(1, pairs + 1))
     below = itertools.accumulate(sums[total] for total in range(sum(range(pairs + 1))))
-    unlikely = itertools.takewhile(lambda count: 2 * count / 2**pairs < _CONFIDENCE_P, below)
+    unlikely = itertools.takewhile(lambda count: 2 * count / (1 << pairs) < _CONFIDENCE_P, below)
     return max(0, sum(1 for _ in unlikely) - 1)

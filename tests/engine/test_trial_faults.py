@@ -116,7 +116,7 @@ def test_a_hang_that_obeys_is_ended_at_its_deadline(engine: LocalEngine, folder:
     _, outcome = run(engine, spec, folder())
     assert (outcome.status, outcome.stage) == (Status.HUNG, "load")
     assert outcome.message == "still running after 3 s"
-    assert 3.0 < time.monotonic() - start < 5.0
+    assert 3.0 < time.monotonic() - start < 9.0
 
 
 @forked_only
