@@ -16,7 +16,7 @@ def main(runs: str, *models: str, trials: int = 4) -> None:
     for model in models:
         try:
             results = autotune.suggest_each(
-                model, BUDGETS, trials=trials, fix=NO_COMPILE, runs=runs
+                model, BUDGETS, trials=trials, fix=NO_COMPILE, effort="quick", runs=runs
             )
         except autotune.AutotuneError as error:
             print(f"{model:20} failed: {error}")

@@ -139,6 +139,7 @@ def test_a_setting_that_this_model_or_a_rule_excludes_leaves_no_folder(
 
 def suggest(folder: Path, runs: Path, **changes: Any) -> Result:
     usual: dict[str, Any] = {"vram": "1GB", "device": "cpu", "trials": 2, "workload": SMALL}
+    usual["effort"] = "quick"
     return autotune.suggest(str(folder), runs=runs, engine="debug", **{**usual, **changes})
 
 

@@ -35,7 +35,7 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("recipe")
-    command = "suggest --model demo --vram 1GB --trials 2 --quiet --out recipe.json"
+    command = "suggest --model demo --vram 1GB --trials 2 --effort quick --quiet --out recipe.json"
     run("-m", "autotune", *command.split(), cwd=folder)
     return folder / "recipe.json"
 

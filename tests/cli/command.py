@@ -67,5 +67,5 @@ def run(
 def short_study(folder: Path, out: str) -> None:
     """Leave the recipe of a study of one trial of the demo in a folder."""
     line = ("suggest", "--model", "demo", "--vram", "1GB", "--device", "cpu", "--trials", "1")
-    ended = run(*line, "--out", out, "--json", folder=folder)
+    ended = run(*line, "--effort", "quick", "--out", out, "--json", folder=folder)
     assert ended.code == 0, ended.err

@@ -45,6 +45,7 @@ def test_suggest_tries_a_file_in_processes_of_their_own(flux: Path, tmp_path: Pa
     ended = run(
         *("suggest", "--model", str(flux), "--device", "cpu", "--vram", "2GB", "--json"),
         *("--height", "64", "--width", "64", "--steps", "1", "--trials", "1", "--quiet"),
+        *("--effort", "quick"),
         *("--set", "checkpoint=gguf", "--set", "dtype=bf16"),
         *("--checkpoint", f"transformer={flux.parent / 'eight.gguf'}"),
         folder=tmp_path,

@@ -23,7 +23,7 @@ def test_what_it_writes_is_tuned_like_any_model(tmp_path: Path) -> None:
     assert again.answer["bytes"] > 1_000_000
 
     line = ["suggest", "--model", "./small", "--device", "cpu", "--vram", "1GB", "--trials", "1"]
-    size = ["--height", "64", "--width", "64", "--steps", "2"]
+    size = ["--height", "64", "--width", "64", "--steps", "2", "--effort", "quick"]
     ended = run(*line, *size, "--json", folder=tmp_path)
     assert ended.code == 0, ended.err
     recipe = json.loads((tmp_path / ended.answer["recipe"]).read_text())

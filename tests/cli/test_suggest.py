@@ -71,7 +71,7 @@ def suggested(
         model = str({"sd3": tiny_sd3, "pixart": tiny_pixart}[model](folder / f"my {model}"))
         arguments = ["--trials", "3", "--height", "64", "--width", "64", "--steps", "2"]
         # A minute a trial: tests/trial/test_run.py compiles.
-        arguments += ["--set", "compile=none", "--set", "compile-vae=off"]
+        arguments += ["--set", "compile=none", "--set", "compile-vae=off", "--effort", "quick"]
     line = ["suggest", "--model", model, "--device", "cpu", "--vram", "1GB", "--json", *arguments]
     return Suggested(ended=run(*line, folder=folder), folder=folder, model=model)
 

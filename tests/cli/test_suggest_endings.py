@@ -19,7 +19,7 @@ pytestmark = pytest.mark.trials
 #: The demo in a second a trial, with four candidates.
 QUICK = (
     "suggest", "--model", "demo", "--device", "cpu", "--height", "128", "--width", "128",
-    "--steps", "1", "--set", "attention=native", "--set", "dtype=fp32",
+    "--steps", "1", "--set", "attention=native", "--set", "dtype=fp32", "--effort", "quick",
 )  # fmt: skip
 
 

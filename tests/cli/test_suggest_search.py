@@ -29,7 +29,10 @@ OTHERS = (
     *("dtype", "channels-last", "attention", "vae-dtype", "quantize-denoiser"),
     *("quantize-text-encoder", "layerwise-casting", "matmul-precision"),
 )
-DEMO = ("suggest", "--model", "demo", "--device", "cpu", "--space", "six.toml")
+DEMO = (
+    *("suggest", "--model", "demo", "--device", "cpu", "--space", "six.toml"),
+    *("--effort", "quick"),
+)
 
 
 def place(folder: Path) -> Path:
