@@ -37,6 +37,7 @@ def verify_here(
     checkpoints: Mapping[str, str | Path],
     out: Path | None,
     force: bool,
+    within: float,
     runs: Path,
     start: Callable[[Request, Listener], Any],
     listener: Listener | None,
@@ -50,6 +51,7 @@ def verify_here(
         checkpoints: Files that the recipe was measured with.
         out: Where to write the recipe with these numbers.
         force: Replace a file that exists.
+        within: By which share it may be slower than the slowest of its processes was.
         runs: Where the folder of the trials is made.
         start: Starts an engine.
         listener: Is told what happens.
@@ -76,7 +78,7 @@ def verify_here(
     engine = start(request, listener)
     try:
         _check_offered(engine, request, recipe)
-        verified = verify_recipe(recipe, check, request, engine, listener)
+        verified = verify_recipe(recipe, check, request, engine, listener, within)
     finally:
         engine.close()
     if out is None or not verified.holding.good:

@@ -246,6 +246,7 @@ def verify(
     checkpoints: Mapping[str, str | Path] | None = None,
     out: str | Path | None = None,
     force: bool = False,
+    max_regression: str = "5%",
     runs: str | Path = "autotune-runs",
     wait: bool = True,
     listener: Listener | None = None,
@@ -259,6 +260,7 @@ def verify(
         checkpoints: Files that the recipe was measured with.
         out: Where to write the recipe with this machine's numbers, if it holds.
         force: Replace a file that exists.
+        max_regression: How much slower than the slowest of its processes was still holds.
         runs: Where the folder of the trials is made.
         wait: Wait while another autotune holds the device.
         listener: Is told what happens.
@@ -267,6 +269,7 @@ def verify(
         RecipeMismatch: If it cannot be measured here: the device is too small, or lacks a choice.
     """
     from autotune.again import verify_here
+    from autotune.units import parse_percent
 
     return verify_here(
         _loaded(recipe),
@@ -275,6 +278,7 @@ def verify(
         checkpoints=checkpoints or {},
         out=None if out is None else Path(out),
         force=force,
+        within=parse_percent(max_regression),
         runs=Path(runs),
         start=lambda request, told: _start_engine("local", request, wait, told),
         listener=listener,

@@ -117,10 +117,22 @@ def parse_budget(text: str) -> BudgetRequest:
     return BudgetRequest(text, "size", _at_least_the_floor(text, BUDGET_FORMS))
 
 
-def _share(text: str, whole: str, decimals: str) -> int:
+def parse_percent(text: str) -> float:
+    """Read a share of a hundred, such as ``5%`` or ``2.5%``, as a fraction.
+
+    Raises:
+        BadInput: If it is none, or not above 0 % and at most 100 %.
+    """
+    share = _SHARE.fullmatch(text) if len(text) <= LONGEST_TEXT else None
+    if share is None:
+        raise BadInput(f"{shorten(text)} is not a percentage", hint="write for example 5%")
+    return _share(text, *share.groups(default=""), forms="write for example 5%") / WHOLE
+
+
+def _share(text: str, whole: str, decimals: str, *, forms: str = BUDGET_FORMS) -> int:
     millionths = int(whole + decimals.ljust(4, "0"))
     if not 0 < millionths <= WHOLE:
-        raise BadInput(f"{shorten(text)} is not above 0% and at most 100%", hint=BUDGET_FORMS)
+        raise BadInput(f"{shorten(text)} is not above 0% and at most 100%", hint=forms)
     return millionths
 
 

@@ -22,6 +22,7 @@ from autotune.units import (
     parse_bytes,
     parse_count,
     parse_duration,
+    parse_percent,
 )
 
 TOTAL, FREE = 24 * GIB, 20 * GIB
@@ -277,3 +278,17 @@ def test_never_prints_sixty_seconds_or_minutes(seconds: float) -> None:
 
 def test_prints_a_ratio() -> None:
     assert format_ratio(1.8401) == "1.84×"
+
+
+@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("2.5%", 0.025), ("100%", 1.0)])
+def test_a_percentage_is_a_fraction(text: str, share: float) -> None:
+    assert parse_percent(text) == share
+
+
+@pytest.mark.parametrize(
+    "text", ["5", "0%", "101%", "-5%", "5 %", "", "%", "nan%", "٥%", "1" * 99]
+)
+def test_what_is_no_percentage_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match=r"percentage|not above 0%") as caught:
+        parse_percent(text)
+    assert caught.value.hint == "write for example 5%"

@@ -41,6 +41,7 @@ _SIMPLER = 0.01
 LAST, _MAY_BE = 0.2, 0.1
 #: How often the neighbourhood of the most promising is looked at before it is tried.
 _STEPS = 8
+WELL, FEW, SCALE = False, 4, 1.0
 
 
 class Ended(Enum):
@@ -117,7 +118,7 @@ class Policy:
         if last and (simpler := view.simpler()) is not None:
             number = view.choose(simpler)
             why = f"#{view.best.number} without {view.differs_by(number)}" if view.best else ""
-        elif len(taken) <= self.starts:
+        elif len(taken) <= self.starts and not (WELL and len(taken) > FEW and view.foreseen_well):
             number, why = view.choose(view.apart()), "start"
         elif view.best is not None and (near := view.near()) is not None:
             number = view.choose(near)
@@ -154,6 +155,10 @@ class _View:
     def _changes(self, candidate: Settings) -> int:
         base = self._policy.base
         return sum(base.get(lever) != id for lever, id in candidate.items())
+
+    @property
+    def foreseen_well(self) -> bool:
+        return self._time.knows and self._time.belief.scale <= SCALE
 
     def look_around(self) -> None:
         """Grow the pool around the best and around what promises most, as long as that helps."""

@@ -64,7 +64,8 @@ _SENTENCES = {
 class Verified:
     """A recipe beside what was measured here.
 
-    ``low_s`` and ``high_s`` are the fastest and the slowest of the recipe's processes. ``failed``
+    ``low_s`` and ``high_s`` are the fastest and the slowest of the recipe's processes, and
+    ``within`` the share by which the time here may lie outside of them. ``failed``
     is the trial that broke it; then there is no ``winner``.
     """
 
@@ -79,6 +80,7 @@ class Verified:
     folder: Path
     fingerprint: Fingerprint
     device: Device
+    within: float = WITHIN
     #: Where the recipe with these numbers was written, if it was asked for and holds.
     recipe_path: Path | None = None
 
@@ -119,7 +121,12 @@ def verification(
 
 
 def verify_recipe(
-    recipe: Recipe, check: Check, request: Request, engine: Engine, listener: Listener
+    recipe: Recipe,
+    check: Check,
+    request: Request,
+    engine: Engine,
+    listener: Listener,
+    within: float = WITHIN,
 ) -> Verified:
     """Measure the recipe again, and judge.
 
@@ -137,7 +144,8 @@ def verify_recipe(
     return Verified(
         recipe=recipe,
         check=check,
-        holding=_judge(confirmed.finalist, confirmed.failed, medians, request.budget_bytes),
+        holding=_judge(confirmed.finalist, confirmed.failed, medians, request, within),
+        within=within,
         low_s=min(medians),
         high_s=max(medians),
         winner=winner,
@@ -160,16 +168,20 @@ def runner_of(recipe: Recipe, request: Request, engine: Engine, listener: Listen
 
 
 def _judge(
-    side: Side, failed: Tried | None, recorded_s: Sequence[float], budget_bytes: int
+    side: Side,
+    failed: Tried | None,
+    recorded_s: Sequence[float],
+    request: Request,
+    within: float,
 ) -> Holding:
     if failed is not None:
-        large = failed.peak_bytes is not None and failed.peak_bytes > budget_bytes
+        large = failed.peak_bytes is not None and failed.peak_bytes > request.budget_bytes
         over = failed.outcome.status in ("over_budget", "out_of_vram")
         return Holding.TOO_LARGE if large or over else Holding.FAILS
     seconds = statistics.median(map(statistics.median, side.processes_s))
-    if seconds < min(recorded_s) * (1 - WITHIN):
+    if seconds < min(recorded_s) * (1 - within):
         return Holding.FASTER
-    if seconds > max(recorded_s) * (1 + WITHIN):
+    if seconds > max(recorded_s) * (1 + within):
         return Holding.CANNOT_SAY if any(map(was_spoilt, side.outcomes)) else Holding.SLOWER
     return Holding.HOLDS
 

@@ -25,7 +25,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_recipe_is_measured_again_and_written_with_the_numbers_of_this_machine(
     folder: Path,
 ) -> None:
-    ended = run("verify", "recipe.json", "--device", "cpu", "--out", "anew.json", folder=folder)
+    line = ("verify", "recipe.json", "--device", "cpu", "--out", "anew.json")
+    told = ("--junit", "junit.xml", "--max-regression", "50%")
+    summary = folder / "summary.md"
+    summary.write_text("what other steps said\n")
+    ended = run(*line, *told, folder=folder, env={"GITHUB_STEP_SUMMARY": str(summary)})
     # How fast a busy machine is, is not what is tested here.
     assert ended.code in (0, 1), ended.err
     lines = ended.out.splitlines()
@@ -37,6 +41,8 @@ def test_a_recipe_is_measured_again_and_written_with_the_numbers_of_this_machine
     (verdict,) = [line for line in lines if line.startswith("verdict:  ")]
     assert ended.err.count("(confirm)") >= 4
     assert (folder / "autotune-runs/verify-demo-cpu/trials/0001/outcome.json").is_file()
+    assert 'tests="1"' in (folder / "junit.xml").read_text()
+    assert summary.read_text().startswith("what other steps said\n### ")
     if "it holds" not in verdict:
         assert ended.code == 1
         assert not (folder / "anew.json").exists()
@@ -45,9 +51,10 @@ def test_a_recipe_is_measured_again_and_written_with_the_numbers_of_this_machine
     anew = read_recipe(folder / "anew.json")
     assert anew.choices == read_recipe(folder / "recipe.json").choices
     assert len(anew.evidence.winner.processes_s) == 4
-    again = run("verify", "recipe.json", "--out", "anew.json", folder=folder)
-    assert again.code == 2
-    assert "anew.json" in again.err
+    for option, name in (("--out", "anew.json"), ("--junit", "junit.xml")):
+        again = run("verify", "recipe.json", option, name, folder=folder)
+        assert again.code == 2
+        assert name in again.err
 
 
 def test_a_recipe_whose_budget_is_too_small_here_does_not_hold(folder: Path) -> None:

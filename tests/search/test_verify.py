@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -13,9 +14,17 @@ from autotune.recipe.read import read_recipe
 from autotune.recipe.schema import Recipe
 from autotune.recipe.write import write_recipe
 from autotune.records import Outcome, TrialSpec
+from autotune.report.ci import junit, markdown
 from autotune.report.verify import lines, to_json
 from autotune.search.listener import Silence
-from autotune.search.verify import Holding, Verified, rewritten, verification, verify_recipe
+from autotune.search.verify import (
+    WITHIN,
+    Holding,
+    Verified,
+    rewritten,
+    verification,
+    verify_recipe,
+)
 from autotune.status import Status
 from tests.search.factory import make_choices, make_request
 from tests.search.studies import WORLD, study
@@ -29,14 +38,16 @@ def recipe(tmp_path: Path) -> Recipe:
     return result.recipe
 
 
-def verify(recipe: Recipe, folder: Path, answer: Any) -> tuple[Verified, TableEngine]:
+def verify(
+    recipe: Recipe, folder: Path, answer: Any, within: float = WITHIN
+) -> tuple[Verified, TableEngine]:
     usual = make_request(folder)
     request = verification(
         recipe, usual.model, usual.machine, usual.device, usual.fingerprint, folder
     )
     engine = TableEngine(choices=make_choices(), answer=answer)
     check = check_recipe(recipe, usual.machine, usual.device, usual.fingerprint)
-    return verify_recipe(recipe, check, request, engine, Silence()), engine
+    return verify_recipe(recipe, check, request, engine, Silence(), within), engine
 
 
 def times(factor: float) -> World:
@@ -135,3 +146,52 @@ def test_what_differs_is_said_with_both_values(recipe: Recipe, tmp_path: Path) -
     assert verified.check.match == "far"
     assert any("torch was 2.10.0, here it is 2.13.0 (far)" in one for one in lines(verified, "it"))
     assert to_json(verified)["differences"][0]["recorded"] == "2.10.0"
+
+
+@pytest.mark.parametrize(("within", "holding"), [(0.3, Holding.HOLDS), (0.1, Holding.SLOWER)])
+def test_how_much_slower_it_may_be_can_be_said(
+    recipe: Recipe, tmp_path: Path, within: float, holding: Holding
+) -> None:
+    verified, _ = verify(recipe, tmp_path, times(1.2), within)
+    assert verified.holding is holding
+
+
+NASTY = 'a <b> & "c" \x00\x1b|`d`.json'
+
+
+def test_a_ci_service_is_told_what_a_person_is(recipe: Recipe, tmp_path: Path) -> None:
+    verified, _ = verify(recipe, tmp_path, times(1.0))
+    suite = ElementTree.fromstring(junit(verified, NASTY))
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "0")
+    (case,) = suite
+    assert case.get("name") == NASTY.replace("\x00", "\ufffd").replace("\x1b", "\ufffd")
+    assert float(case.get("time", "")) == pytest.approx(verified.seconds, abs=1e-3)
+    said = case.findtext("system-out") or ""
+    assert "verdict:  it holds" in said
+    assert case.find("failure") is None
+    summary = markdown(verified, NASTY)
+    assert summary.startswith("### ✅ a \\<b\\>")
+    assert "| recorded | " in summary
+
+
+def test_a_regression_is_a_failed_test_with_the_numbers(recipe: Recipe, tmp_path: Path) -> None:
+    verified, _ = verify(recipe, tmp_path, times(1.5))
+    suite = ElementTree.fromstring(junit(verified, "recipe.json"))
+    assert suite.get("failures") == "1"
+    failure = suite[0].find("failure")
+    assert failure is not None
+    assert failure.get("message") == "it is slower than recorded"
+    assert "recorded: " in (failure.text or "")
+    assert markdown(verified, "recipe.json").startswith(
+        "### ❌ recipe.json: it is slower than recorded, 1.5"
+    )
+
+
+def test_one_that_does_not_run_says_why_to_a_ci_service(recipe: Recipe, tmp_path: Path) -> None:
+    verified, _ = verify(
+        recipe, tmp_path, lambda spec: failed(spec.trial, Status.BAD_OUTPUT, "flat | *black*")
+    )
+    assert "flat | *black*" in junit(verified, "r.json")
+    summary = markdown(verified, "r.json")
+    assert "flat \\| \\*black\\*" in summary
+    assert "| here | – | – |" in summary
