@@ -9,9 +9,10 @@ from functools import cached_property
 from autotune.estimate.memory import MemoryEstimate, Phase, estimate_memory
 from autotune.estimate.plan import plan_of
 from autotune.estimate.profile import Profile
+from autotune.levers.plan import Plan
 from autotune.levers.rule import Rule, RuleTable
 from autotune.levers.rules import RULES
-from autotune.records import Candidate, Device, Model
+from autotune.records import Candidate, Device, Model, candidate_key
 from autotune.units import format_bytes
 
 
@@ -47,7 +48,19 @@ class Admission:
 
     def memory(self, candidate: Candidate) -> MemoryEstimate:
         """What the candidate is foreseen to take."""
-        return estimate_memory(self.profile, plan_of(self.model, self.device, candidate))
+        return self.planned(candidate)[1]
+
+    def planned(self, candidate: Candidate) -> tuple[Plan, MemoryEstimate]:
+        """What a candidate makes of the model, and what that is foreseen to take; asked once."""
+        key = candidate_key(candidate)
+        if key not in self._planned:
+            plan = plan_of(self.model, self.device, candidate)
+            self._planned[key] = plan, estimate_memory(self.profile, plan)
+        return self._planned[key]
+
+    @cached_property
+    def _planned(self) -> dict[str, tuple[Plan, MemoryEstimate]]:
+        return {}
 
     def too_large(self, candidate: Candidate) -> str | None:
         """Why a candidate surely does not fit, with the numbers, or ``None`` if it may."""

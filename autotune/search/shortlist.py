@@ -13,8 +13,7 @@ from itertools import product
 
 from autotune.estimate.ceilings import Ceilings
 from autotune.estimate.latency import Latency, predict
-from autotune.estimate.memory import MemoryEstimate, estimate_memory
-from autotune.estimate.plan import plan_of
+from autotune.estimate.memory import MemoryEstimate
 from autotune.records import Candidate
 from autotune.search.admission import Admission
 from autotune.search.space import Space
@@ -131,8 +130,7 @@ class Shortlist:
         admission = self._admission
         if admission.broken(candidate) is not None:
             return None
-        plan = plan_of(admission.model, admission.device, candidate)
-        memory = estimate_memory(admission.profile, plan)
+        plan, memory = admission.planned(candidate)
         most = admission.host_bytes
         on_host = admission.device.kind in ("cpu", "mps")
         if most is not None and not on_host and memory.host_bytes > most:
