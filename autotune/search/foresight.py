@@ -47,6 +47,7 @@ class Foresight:
         return Expected(
             self._seconds(one) if self._timed else None,
             float(one.memory.expected_bytes),
+            one.latency.first_extra_s,
         )
 
     @cached_property

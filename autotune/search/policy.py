@@ -41,7 +41,6 @@ _SIMPLER = 0.01
 LAST, _MAY_BE = 0.2, 0.1
 #: How often the neighbourhood of the most promising is looked at before it is tried.
 _STEPS = 8
-WELL, FEW, SCALE = False, 4, 1.0
 
 
 class Ended(Enum):
@@ -118,7 +117,7 @@ class Policy:
         if last and (simpler := view.simpler()) is not None:
             number = view.choose(simpler)
             why = f"#{view.best.number} without {view.differs_by(number)}" if view.best else ""
-        elif len(taken) <= self.starts and not (WELL and len(taken) > FEW and view.foreseen_well):
+        elif len(taken) <= self.starts:
             number, why = view.choose(view.apart()), "start"
         elif view.best is not None and (near := view.near()) is not None:
             number = view.choose(near)
@@ -155,10 +154,6 @@ class _View:
     def _changes(self, candidate: Settings) -> int:
         base = self._policy.base
         return sum(base.get(lever) != id for lever, id in candidate.items())
-
-    @property
-    def foreseen_well(self) -> bool:
-        return self._time.knows and self._time.belief.scale <= SCALE
 
     def look_around(self) -> None:
         """Grow the pool around the best and around what promises most, as long as that helps."""
@@ -204,10 +199,11 @@ class _View:
             alike = [int(one) for one in np.flatnonzero(promise >= top * _ALIKE)]
         ready = {name for one in self._told for name in self._policy.prepares(one.candidate)}
 
-        def order(number: int) -> tuple[int, int, float]:
+        def order(number: int) -> tuple[float, int, int, float]:
             candidate = self._pool.candidate(number)
-            needs = set(self._policy.prepares(candidate))
-            return len(needs - ready), self._changes(candidate), -float(promise[number])
+            needs = set(self._policy.prepares(candidate)) - ready
+            start_s = self._pool.expected(number).start_s if needs else 0.0
+            return start_s, len(needs), self._changes(candidate), -float(promise[number])
 
         return min(alike, key=order)
 

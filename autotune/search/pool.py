@@ -22,10 +22,14 @@ Array = Any
 
 
 class Expected(NamedTuple):
-    """What is predicted of a candidate, as far as anything is."""
+    """What is predicted of a candidate, as far as anything is.
+
+    ``start_s`` is what its first call takes on top, where nothing is compiled yet.
+    """
 
     latency_s: float | None = None
     peak_bytes: float | None = None
+    start_s: float = 0.0
 
 
 #: What to expect of a candidate; ``None`` if it may not stand: a rule, or far too large.

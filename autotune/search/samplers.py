@@ -21,6 +21,9 @@ from autotune.search.space import Space, every
 #: How much of a study's trials are starts, and how many they are at the least and at the most: ten
 #: were best for an estimator that is a third off, three for one that is a tenth off.
 _STARTS_SHARE, _FEWEST_STARTS, _MOST_STARTS = 0.4, 3, 10
+#: Nor more than for every second choice beside the baseline's: with few there is little to learn
+#: (of two recorded spaces with seven and eight, near the best after two thirds of the seconds).
+_CHOICES_A_START = 2
 #: What decides about a compiled graph beside how it is compiled.
 _GRAPH = ("dtype", "quantize-denoiser", "attention")
 
@@ -119,7 +122,7 @@ def _make_sampler(
             foresee=expect,
             given=given,
             budget_bytes=budget_bytes,
-            starts=min(max(round(trials * _STARTS_SHARE), _FEWEST_STARTS), _MOST_STARTS),
+            starts=_starts(space, trials),
             trials=trials,
             prepares=prepares,
             seed=seed,
@@ -134,6 +137,12 @@ def _make_sampler(
     if name in NAMES:  # a grid is listed, and asks no sampler
         return RandomSampler(seed=seed)
     return _constructed(name, seed)
+
+
+def _starts(space: Space, trials: int) -> int:
+    choices = sum(len(ids) - 1 for ids in space.open_levers.values())
+    most = min(_MOST_STARTS, choices // _CHOICES_A_START)
+    return max(_FEWEST_STARTS, min(round(trials * _STARTS_SHARE), most))
 
 
 def prepares(candidate: Settings) -> tuple[str, ...]:

@@ -265,3 +265,27 @@ def test_a_pool_mends_a_forbidden_neighbour_by_giving_another_lever_up() -> None
     known = [pool.candidate(number) for number in range(len(pool))]
     assert {"a": "0", "b": "1", "c": "0"} in known
     assert {"a": "1", "b": "1", "c": "0"} not in known
+
+
+def test_of_two_that_promise_alike_the_one_that_compiles_sooner_is_tried() -> None:
+    levers = {"compile": ("off", "blocks", "whole")}
+    seconds, starts = {"off": 2.0, "blocks": 1.0, "whole": 0.991}, {"blocks": 10.0, "whole": 300.0}
+
+    def first(starts: dict[str, float]) -> object:
+        def foresee(one: Settings) -> Expected:
+            id = str(one["compile"])
+            return Expected(seconds[id], 50.0, starts.get(id, 0.0))
+
+        sampler = ShortlistSampler(
+            levers,
+            foresee=foresee,
+            budget_bytes=100,
+            starts=0,
+            prepares=lambda one: () if one["compile"] == "off" else (str(one["compile"]),),
+            seed=0,
+        )
+        tried = drive(sampler, levers, lambda one: (seconds[str(one["compile"])], 50), 2)
+        return tried[1].params["compile"]
+
+    assert first(starts) == "blocks"
+    assert first({}) == "whole"
