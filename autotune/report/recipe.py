@@ -7,6 +7,7 @@ from typing import TextIO
 
 from autotune.quality import summed_up
 from autotune.recipe.schema import Recipe
+from autotune.report.next_steps import more_memory, to_try
 from autotune.report.words import (
     against_phrase,
     bought_phrase,
@@ -61,6 +62,10 @@ def explanation(recipe: Recipe, name: str) -> Iterator[str]:
     yield from _against(recipe)
     yield from _refused(recipe)
     yield from _frontier(recipe)
+    yield ""
+    yield f"memory:   {more_memory(recipe)}"
+    for advice in to_try(recipe, name):
+        yield f"to try:   {advice}"
 
 
 def _evidence(recipe: Recipe) -> Iterator[str]:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from autotune.stats.summary import MAD_TO_SIGMA, UNSTABLE_SPREAD, mad_of
 
-#: The chance of such a difference between identical candidates, two-sided: half of what processes
-#: are held to that are not taken as pairs, since this is a second look at them.
-PAIRED_P = 0.025
+#: The chance of such a difference between identical candidates, two-sided. Small, since processes
+#: were compared before, one by one: this is another look at them.
+PAIRED_P = 0.01
 #: Of the interval, and how many pairs it takes for there to be one.
 _CONFIDENCE_P, FEWEST_PAIRS = 0.05, 6
 

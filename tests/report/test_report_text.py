@@ -212,7 +212,7 @@ def test_what_a_recipe_says_is_printed_as_it_is(
     text = printed(
         print_recipe, recipe.but(refused=(tempting,)), TRAP, width=width, monkeypatch=monkeypatch
     )
-    assert text.count(TRAP) == 2
+    assert text.count(TRAP) == 3
 
 
 @WIDTHS
