@@ -329,13 +329,24 @@ def _workload(model: Model, changes: Mapping[str, Any]) -> Any:
 def _placed(
     requests: Sequence[Request], asked: Asked, outs: Sequence[Path | None]
 ) -> list[Request]:
-    """The requests with a folder: a new one, or that of the same study that was interrupted."""
+    """The requests with a folder: a new one, or that of the same study that was interrupted.
+
+    Or with what a study that ended has answered.
+    """
+    from autotune.search.answered import find_answers
     from autotune.search.study_folder import open_folder, study_of
 
     first = requests[0]
     size = format_bytes(max(one.budget_bytes for one in requests)).replace(" ", "")
     name = f"{first.model.id.rsplit('/', 1)[-1]}-{size}-{first.device.kind}"
     study = study_of(requests, asked.ram)
+    if not asked.restart and asked.record is None:
+        answered = find_answers(Path(asked.runs), study, requests)
+        if answered:
+            return [
+                replace(one, recipe_path=out or one.recipe_path)
+                for one, out in zip(answered, outs, strict=True)
+            ]
     opened = open_folder(Path(asked.runs), name, study, restart=asked.restart)
     return [
         replace(

@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--restart",
         action="store_true",
-        help="begin anew (default: go on with the same study if it was interrupted)",
+        help="measure anew (default: go on with the same study if it was interrupted, and answer "
+        "from it if it ended)",
     )
     parser.add_argument(
         "--no-wait", action="store_true", help="fail if another autotune holds the device"

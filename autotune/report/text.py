@@ -47,7 +47,8 @@ def print_results(results: Sequence[Result], stream: TextIO) -> None:
 def print_result(result: Result, stream: TextIO) -> None:
     """Print the table and the advice."""
     console = console_for(stream)
-    console.print(trials_table(result.history))
+    if result.history.tried:
+        console.print(trials_table(result.history))
     for line in advice(result):
         console.print(line, overflow="ignore", no_wrap=True, crop=False)
 

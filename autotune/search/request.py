@@ -13,6 +13,7 @@ from autotune.records import Device, Effort, Fidelity, Fingerprint, Machine, Mod
 from autotune.search.definition import Definition
 
 if TYPE_CHECKING:
+    from autotune.recipe.schema import Recipe
     from autotune.search.study_folder import StudyFolder
 
 #: Half of the 20 to 40 minutes users will pay on a GPU (numbers.md F4), one minute on the demo.
@@ -134,3 +135,6 @@ class Request:
     against: str | None = None
     #: The hold on the folder, where it has one.
     opened: StudyFolder | None = None
+    #: What an earlier study has answered, and where that lies.
+    answer: Recipe | None = None
+    answer_path: Path | None = None

@@ -7,6 +7,7 @@ them all.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -132,7 +133,7 @@ def run_studies(
         stopped_by = interrupt
     except NoResult:
         _record(hunts, listener)
-        _end(first)
+        _end(first, [])
         raise
     except CannotRun as error:
         broke = error  # raised again once the best so far is safe
@@ -149,14 +150,20 @@ def run_studies(
                 listener.said(f"the best so far is kept as {one.status}: {one.recipe_path}")
         raise broke
     if stopped_by is None and not any(one.unfinished for one in results):
-        _end(first)
+        _end(first, results)
     return results
 
 
-def _end(request: Request) -> None:
-    """The same command begins a new study from now on."""
-    if request.opened is not None:
-        request.opened.note(ended=True)
+def _end(request: Request, results: Sequence[Result]) -> None:
+    """The same command is answered by this study from now on, or begins a new one."""
+    if request.opened is None:
+        return
+    recipes = {
+        str(one.history.budget_bytes): os.path.relpath(one.recipe_path, one.folder)
+        for one in results
+        if one.recipe_path is not None
+    }
+    request.opened.note(ended=True, trials=request.trials, recipes=recipes)
 
 
 def _hunts(

@@ -1,8 +1,8 @@
 """The folder of a study: a new one, or that of an interrupted study to go on with (design D8).
 
 ``study.json`` says what was asked and where; as long as it does not say that the study ended, the
-same command goes on with it. Whoever runs a study holds a lock on it, so that of two coordinators
-the second one starts a study of its own.
+same command goes on with it, and is answered by it from then on (`answered`). Whoever runs a study
+holds a lock on it, so that of two coordinators the second one starts a study of its own.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Study(Record):
     """What was asked, in plain values that are equal when the question is; and on what.
 
     ``budgets_bytes`` are as they were understood, by how they were asked for, since what is free
-    changes.
+    changes. Of one that ended, ``trials`` says how many were asked for, and ``recipes`` where
+    what came of each budget lies, seen from the study's folder.
     """
 
     format: Literal[1] = 1
@@ -45,6 +46,12 @@ class Study(Record):
     budgets_bytes: Mapping[str, int]
     fingerprint: Fingerprint
     ended: bool = False
+    trials: int = 0
+    recipes: Mapping[str, str] = {}
+
+    def budget(self, vram: str | None) -> int:
+        """A budget as it was understood when the study began."""
+        return self.budgets_bytes[vram or _FREE]
 
 
 def study_of(requests: Sequence[Request], ram: str | None) -> Study:
@@ -108,7 +115,7 @@ class StudyFolder:
 
     def budget(self, vram: str | None) -> int:
         """A budget as it was understood when the study began."""
-        return self.study.budgets_bytes[vram or _FREE]
+        return self.study.budget(vram)
 
     def note(self, **changes: object) -> None:
         """Note what changed: that it ``ended``, or other ``budgets_bytes``."""
@@ -129,7 +136,7 @@ def open_folder(runs: Path, name: str, study: Study, *, restart: bool) -> StudyF
         BadInput: If no folder can be made.
     """
     left: list[str] = []
-    for path, found in () if restart else _interrupted(runs, study):
+    for path, found in () if restart else _same(runs, study, ended=False):
         differences = tuple(compare(found.fingerprint, study.fingerprint))
         if differences:
             changed = ", ".join(f"{d.field} was {d.recorded}, is {d.here}" for d in differences)
@@ -146,8 +153,15 @@ def open_folder(runs: Path, name: str, study: Study, *, restart: bool) -> StudyF
     return StudyFolder(path=path, study=study, resumed=False, left=tuple(left), _lock=lock)
 
 
-def _interrupted(runs: Path, study: Study) -> Iterator[tuple[Path, Study]]:
-    """Studies that asked the same and did not end, the newest first."""
+def ended_studies(runs: Path, study: Study) -> Iterator[tuple[Path, Study]]:
+    """Studies that asked the same on the same machine and ended, the newest first."""
+    for path, found in _same(runs, study, ended=True):
+        if not any(compare(found.fingerprint, study.fingerprint)):
+            yield path, found
+
+
+def _same(runs: Path, study: Study, *, ended: bool) -> Iterator[tuple[Path, Study]]:
+    """Studies that asked the same, and ended or did not, the newest first."""
     found = []
     for path in runs.glob(f"*/{STUDY}"):
         try:
@@ -155,7 +169,7 @@ def _interrupted(runs: Path, study: Study) -> Iterator[tuple[Path, Study]]:
             when = path.stat().st_mtime
         except (ValidationError, AutotuneError, OSError):
             continue  # somebody else's, or of another version
-        if not one.ended and one.asked == study.asked:
+        if one.ended is ended and one.asked == study.asked:
             found.append((when, path.parent, one))
     for _, folder, one in sorted(found, key=lambda each: each[0], reverse=True):
         yield folder, one
