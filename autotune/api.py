@@ -275,7 +275,7 @@ def verify(
         checkpoints=checkpoints or {},
         out=None if out is None else Path(out),
         force=force,
-        runs=Path(runs),
+        runs=runs,
         start=lambda request, told: _start_engine("local", request, wait, told),
         listener=listener,
     )
@@ -320,7 +320,7 @@ def compare(
         device=device,
         checkpoints=checkpoints or {},
         effort=effort,
-        runs=Path(runs),
+        runs=runs,
         start=lambda request, told: _start_engine("local", request, wait, told),
         listener=listener,
     )
