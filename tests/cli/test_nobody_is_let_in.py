@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from autotune.cli import main
+from autotune.recipe.read import read_recipe
 from tests.cli.command import Ended, command, environment
 from tests.recipe.factory import make_document, sign
 
@@ -124,6 +128,16 @@ def test_no_token_is_in_the_command_line_or_environment_of_what_a_study_starts(
         assert "canary" not in json.dumps(one["line"])
     for one in started:
         assert "canary" not in json.dumps(one["environment"]), one["line"]
+
+
+@pytest.mark.trials
+def test_the_recipe_names_no_path_no_user_and_no_host(studied: Studied) -> None:
+    """R6, of a recipe that a study has written."""
+    text = (studied.top / HOSTILE / f"-{HOSTILE}.json").read_text(encoding="utf-8")
+    names = {str(studied.top), studied.top.name, str(studied.home), "pwned", sys.prefix}
+    names |= {name for name in (socket.gethostname(), getpass.getuser()) if len(name) > 4}
+    assert [name for name in names if name in text] == []
+    assert read_recipe(studied.top / HOSTILE / f"-{HOSTILE}.json").model.source == "demo"
 
 
 @pytest.mark.trials
