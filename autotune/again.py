@@ -11,6 +11,7 @@ from autotune.asked import WHOLE_DEVICE
 from autotune.errors import BadInput, RecipeMismatch
 from autotune.files import check_writable
 from autotune.models.given import look_at
+from autotune.objective import STEADY
 from autotune.probe import probe_machine
 from autotune.probe.device import select_device
 from autotune.probe.fingerprint import fingerprint
@@ -20,8 +21,9 @@ from autotune.recipe.schema import Recipe
 from autotune.recipe.write import write_recipe
 from autotune.records import Choice, InspectSpec
 from autotune.search.listener import Listener, Silence
+from autotune.search.request import efforts_for
 from autotune.search.side_by_side import SideBySide, check_comparable, comparison, measure
-from autotune.search.study_folder import new_folder
+from autotune.search.study_folder import new_folder, runs_folder
 from autotune.search.verify import Verified, rewritten, verification, verify_recipe
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def verify_here(
     out: Path | None,
     force: bool,
     within: float,
-    runs: Path,
+    runs: str | Path,
     start: Callable[[Request, Listener], Any],
     listener: Listener | None,
 ) -> Verified:
@@ -58,6 +60,7 @@ def verify_here(
     """
     listener = listener or Silence()
     listener.waiting("looking at the machine and the model")
+    place = runs_folder(runs)
     if out is not None:
         check_writable(out, overwrite=force)
     looked = look_at(checkpoints)
@@ -72,7 +75,7 @@ def verify_here(
         )
     found = model_of(recipe, model=model, looked=looked)
     check_rules(recipe, chosen, found.family)
-    folder = new_folder(runs, f"verify-{found.id.rsplit('/', 1)[-1]}-{chosen.kind}")
+    folder = new_folder(place, f"verify-{found.id.rsplit('/', 1)[-1]}-{chosen.kind}")
     request = verification(recipe, found, machine, chosen, here, folder)
     listener.waiting("importing torch and diffusers")
     engine = start(request, listener)
@@ -95,7 +98,7 @@ def compare_here(
     device: str | None,
     checkpoints: Mapping[str, str | Path],
     effort: str | None,
-    runs: Path,
+    runs: str | Path,
     start: Callable[[Request, Listener], Any],
     listener: Listener | None,
 ) -> SideBySide:
@@ -113,6 +116,9 @@ def compare_here(
     """
     listener = listener or Silence()
     listener.waiting("looking at the machine and the model")
+    place = runs_folder(runs)
+    if effort is not None:
+        efforts_for(effort, STEADY)  # refused before a folder is made
     check_comparable(*recipes)
     looked = look_at(checkpoints)
     machine = probe_machine()
@@ -122,9 +128,12 @@ def compare_here(
     found = [model_of(one, model=model, looked=looked) for one in recipes]
     for recipe, own in zip(recipes, found, strict=True):
         if own != found[0]:
-            raise BadInput("the recipes were measured with different files in place of weights")
+            raise BadInput(
+                "the recipes were measured with different files in place of weights",
+                hint="autotune verify measures each alone, with its --checkpoint",
+            )
         check_rules(recipe, chosen, own.family)
-    folder = new_folder(runs, f"compare-{found[0].id.rsplit('/', 1)[-1]}-{chosen.kind}")
+    folder = new_folder(place, f"compare-{found[0].id.rsplit('/', 1)[-1]}-{chosen.kind}")
     request = comparison(recipes, found[0], machine, chosen, here, folder, effort)
     listener.waiting("importing torch and diffusers")
     engine = start(request, listener)

@@ -283,7 +283,7 @@ def verify(
         out=None if out is None else Path(out),
         force=force,
         within=parse_percent(max_regression),
-        runs=Path(runs),
+        runs=runs,
         start=lambda request, told: _start_engine("local", request, wait, told),
         listener=listener,
     )
@@ -328,7 +328,7 @@ def compare(
         device=device,
         checkpoints=checkpoints or {},
         effort=effort,
-        runs=Path(runs),
+        runs=runs,
         start=lambda request, told: _start_engine("local", request, wait, told),
         listener=listener,
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: A budget this near to the whole device is not an emulation of a smaller one.
 WHOLE_DEVICE = 0.95
 #: What numpy, which the sampler draws from, takes as a seed.
-_LARGEST_SEED = 2**32 - 1
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +95,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     trials = DEFAULT_TRIALS if asked.trials is None else asked.trials
     _check_numbers(trials, time_s, asked.seed)
     _check_search(asked)
-    outs = [_out(asked, vram, len(vrams)) for vram in vrams]
-    record = _record(asked, outs)
+    runs, outs, record = _places(asked, vrams)
     looked = look_at(asked.checkpoints)
     machine = probe_machine()
     chosen = select_device(machine, asked.device)
@@ -125,8 +124,8 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
             trials=trials,
             time_s=time_s,
             seed=asked.seed,
-            folder=Path(asked.runs),
-            recipe_path=Path(asked.runs),
+            folder=runs,
+            recipe_path=runs,
             overwrite=asked.force,
             sampler=asked.sampler,
             exhaustive=asked.exhaustive,
@@ -160,7 +159,7 @@ def make_question(model: str, asked: Asked, card: str | None) -> Question:
     wanted_ram = parse_budget(asked.ram) if asked.ram is not None else None
     fidelity = _fidelity(asked.quality)
     machine = probe_machine()
-    here = None if card else select_device(machine, asked.device)
+    here = select_device(machine, asked.device) if card is None else None
     device = here or device_of(find_card(card or ""))
     pins = dict(asked.fix)
     _check_names(pins, asked.space, None, device)
@@ -205,14 +204,24 @@ def _check_numbers(trials: int, time_s: float | None, seed: int) -> None:
         raise BadInput(f"{trials} trials are none", hint="--trials 12")
     if time_s is not None and not 0 < time_s <= LONGEST_S:
         raise BadInput(f"a time of {time_s} seconds cannot be used", hint=DURATION_FORMS)
-    if not 0 <= seed <= _LARGEST_SEED:
-        raise BadInput(f"the seed cannot be {seed}", hint=f"0 to {_LARGEST_SEED}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise BadInput(f"the seed cannot be {seed}", hint=f"0 to {LARGEST_SEED}")
 
 
 def _check_budgets(vrams: Sequence[str | None], budgets: Sequence[int]) -> None:
     for number, budget in enumerate(budgets):
         if budget in budgets[:number]:
             raise BadInput(f"{vrams[number]} is there twice", hint="--vram 8GB,12GB,24GB")
+
+
+def _places(
+    asked: Asked, vrams: Sequence[str | None]
+) -> tuple[Path, list[Path | None], Path | None]:
+    """Where run folders, the recipe of each budget and the recorded space go."""
+    from autotune.search.study_folder import runs_folder
+
+    outs = [_out(asked, vram, len(vrams)) for vram in vrams]
+    return runs_folder(asked.runs), outs, _record(asked, outs)
 
 
 def _record(asked: Asked, outs: Sequence[Path | None]) -> Path | None:

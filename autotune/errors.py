@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
+
+#: How the hub, GitHub and OpenAI write their tokens, and a login in a URL, of which a path that
+#: was made of it has lost a slash.
+_SECRET = re.compile(r"\b(?:hf_|gh[pousr]_|sk-)[A-Za-z0-9_-]{16,}|(?<=:/)(/?)[^\s/]+@")
 
 
 class ExitCode(IntEnum):
@@ -67,14 +72,26 @@ class ModelUnavailable(CannotRun):
     """The model cannot be had: unknown, gated, or out of reach."""
 
 
+def holds_secret(text: str) -> bool:
+    """Whether there is what looks like an access token, or a login in a URL."""
+    return _SECRET.search(text) is not None
+
+
+def hide_secrets(text: str) -> str:
+    """Take out what looks like an access token, and logins of URLs: messages end up in logs."""
+    return _SECRET.sub(r"\1<secret>", text)
+
+
 def one_line(text: str, limit: int = 200) -> str:
     """Make a text that comes from elsewhere fit for the one line of a message."""
+    text = hide_secrets(text)
     line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def shorten(value: object, limit: int = 60) -> str:
     """Quote a value for a message: printable, one line, at most ``limit`` characters."""
+    value = hide_secrets(value) if isinstance(value, str) else value
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return (
         text

@@ -20,6 +20,9 @@ __all__ = [
     "canonical_json",
     "check_writable",
     "digest",
+    "make_folder",
+    "make_private",
+    "open_private",
     "parse_json",
     "pretty_json",
     "read_capped",
@@ -30,6 +33,13 @@ __all__ = [
 
 #: Part of a name that a study, a trial or a book may have, on every file system.
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+#: Modes of what lies in the folder of a study: it is its user's, whatever the umask.
+PRIVATE, PRIVATE_FOLDER, PRIVATE_UMASK = 0o600, 0o700, 0o077
+#: What the umask leaves of this.
+_SHARED = 0o666
+#: A file that nobody had, reached through no link.
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -44,6 +54,7 @@ _PATH_ERRORS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only",
+    errno.EEXIST: "something that is no folder is there",
     errno.ENOENT: "there is no such file or folder",
     errno.ENOTDIR: "a part of the path is not a folder",
     errno.EISDIR: "it is a folder",
@@ -64,7 +75,23 @@ def check_writable(path: Path, *, overwrite: bool = False) -> None:
     Raises:
         BadInput: If the folder is missing or closed, if something that is not a regular file
             stands there, or a file does and may not be replaced.
+        CannotRun: If the disk is full or fails.
     """
+    _check_place(path, overwrite)
+    # Rights are not all: root has every one, and read-only file systems and /proc still refuse.
+    temporary = _temporary(path)
+    with _explained("write", path):
+        try:
+            os.close(os.open(temporary, _NEW, PRIVATE))
+        except FileNotFoundError:
+            raise BadInput(
+                f"cannot write {_quoted(path)}: its folder takes no files",
+                hint="name a file in a folder of yours",
+            ) from None
+        os.unlink(temporary)
+
+
+def _check_place(path: Path, overwrite: bool) -> None:
     with _explained("write", path):
         # A missing folder is told apart from a missing file.
         os.stat(path.parent)
@@ -86,21 +113,22 @@ def check_writable(path: Path, *, overwrite: bool = False) -> None:
         )
 
 
-def write_atomic(path: Path, data: bytes, *, overwrite: bool = False) -> None:
+def write_atomic(path: Path, data: bytes, *, overwrite: bool = False, mode: int = _SHARED) -> None:
     """Write a file so that everybody sees all of it or none of it, through a crash too.
 
     Without ``overwrite`` an existing file is never replaced, not even one that appears
-    meanwhile. With it, only a regular file is, and never through a symbolic link.
+    meanwhile. With it, only a regular file is, and never through a symbolic link. The umask takes
+    its part of ``mode``.
 
     Raises:
         BadInput: As `check_writable`.
         CannotRun: If the disk is full or fails.
     """
-    check_writable(path, overwrite=overwrite)
-    temporary = path.parent / f".autotune-{secrets.token_hex(8)}.tmp"
+    _check_place(path, overwrite)
+    temporary = _temporary(path)
     with _explained("write", path):
         try:
-            _write_and_sync(temporary, data)
+            _write_and_sync(temporary, data, mode)
             if overwrite:
                 # A rename replaces the name itself: it cannot be led elsewhere by a link.
                 os.replace(temporary, path)
@@ -116,9 +144,35 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool = False) -> None:
         _sync_folder(path.parent)
 
 
-def _write_and_sync(path: Path, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(path, flags, 0o666)
+def _temporary(path: Path) -> Path:
+    return path.parent / f".autotune-{secrets.token_hex(8)}.tmp"
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        BadInput: If it is no path of a folder, or may not be made.
+        CannotRun: If the disk is full or fails.
+    """
+    with _explained("make", path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def make_private(folder: Path, *, exist_ok: bool = False) -> None:
+    """Make a folder for this user alone, and those above it that are missing."""
+    if not folder.parent.is_dir():
+        make_private(folder.parent, exist_ok=True)
+    folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=exist_ok)
+
+
+def open_private(path: str, flags: int) -> int:
+    """An ``opener=`` of ``open``, for files of this user alone."""
+    return os.open(path, flags | os.O_CLOEXEC, PRIVATE)
+
+
+def _write_and_sync(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, _NEW, mode)
     try:
         rest = memoryview(data)
         while rest:
@@ -137,7 +191,7 @@ def _move_to_free_name(temporary: Path, path: Path) -> None:
         if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
             raise
         # No hard links here (FAT, some network folders): claim the name, then fill it.
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        os.close(os.open(path, _NEW, PRIVATE))
         try:
             os.replace(temporary, path)
         except BaseException:
@@ -213,11 +267,17 @@ def safe_join(root: Path, *parts: str) -> Path:
     for part in parts:
         pure = PurePath(part)
         if not part or "\0" in part or pure.is_absolute() or ".." in pure.parts:
-            raise BadInput(f"{shorten(part)} is not a path inside {_quoted(root)}")
+            raise BadInput(
+                f"{shorten(part)} is not a path inside {_quoted(root)}",
+                hint="name a file in that folder",
+            )
     joined = root.joinpath(*parts)
     with _explained("use", joined):
         if not joined.resolve().is_relative_to(root.resolve()):
-            raise BadInput(f"{_quoted(joined)} leads out of {_quoted(root)}")
+            raise BadInput(
+                f"{_quoted(joined)} leads out of {_quoted(root)}",
+                hint="name a file in that folder",
+            )
     return joined
 
 
@@ -251,7 +311,7 @@ def cache_folder(*parts: str) -> Path:
         wanted = safe_join(folder, *parts)
         for level in (*reversed(wanted.parents), wanted):
             if level.is_relative_to(folder):
-                level.mkdir(mode=0o700, exist_ok=True)
+                level.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     except (OSError, RuntimeError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise CannotRun(f"the cache folder cannot be made: {why}", hint=hint) from error
@@ -281,7 +341,9 @@ def _explained(verb: str, path: Path) -> Iterator[None]:
         raise _explanation(verb, path, error) from error
     except (ValueError, RuntimeError):
         # What Python says of a NUL or half a surrogate pair in a path, and of a loop of links.
-        raise BadInput(f"{_quoted(path)} is not a path") from None
+        raise BadInput(
+            f"{_quoted(path)} is not a path", hint="name a file or folder without such characters"
+        ) from None
 
 
 def _explanation(verb: str, path: Path, error: OSError) -> AutotuneError:

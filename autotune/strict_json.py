@@ -9,6 +9,8 @@ import re
 
 from autotune.errors import BadInput, shorten
 
+#: What to do about a document that is none.
+FORMS = "it has to be one JSON document, as UTF-8 text and nothing else"
 #: As many as 2**64 has; Python itself gives up at 4300.
 MOST_DIGITS = 20
 #: The longest that Python prints a float is 24 characters.
@@ -30,6 +32,7 @@ def parse_json(
     max_depth: int = 16,
     max_string: int = 4096,
     max_list: int = 1000,
+    is_line: bool = False,
 ) -> object:
     """Read one JSON document, and nothing that Python reads beyond JSON.
 
@@ -43,6 +46,7 @@ def parse_json(
         max_depth: How deep objects and lists may be nested.
         max_string: Characters in one string.
         max_list: Entries in one list or object.
+        is_line: Whether it is a line of a file that ``what`` names: then only columns are told.
 
     Raises:
         BadInput: With the line and column where there is one.
@@ -50,31 +54,39 @@ def parse_json(
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadInput(f"{what} is not UTF-8 text: byte {error.start} is wrong") from None
+        raise BadInput(
+            f"{what} is not UTF-8 text: byte {error.start} is wrong", hint=FORMS
+        ) from None
     if text.startswith("\ufeff"):
         raise BadInput(f"{what} starts with a byte order mark", hint="save it as plain UTF-8")
-    _scan(text, what, max_depth, max_string)
+    _scan(text, what, max_depth, max_string, is_line)
 
     def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
         _refuse_long(len(items), what, max_list)
         found: dict[str, object] = {}
         for key, value in items:
             if key in found:
-                raise BadInput(f"{what} has the key {shorten(key)} twice in one object")
+                raise BadInput(
+                    f"{what} has the key {shorten(key)} twice in one object", hint=FORMS
+                )
             found[key] = value
         return found
 
     try:
         value: object = json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
+        place = _place(error.lineno, error.colno, is_line)
         problem = error.msg.removesuffix(" at").removesuffix(" starting").lower()
-        raise BadInput(f"{what} is not JSON: {problem} at {place}") from None
+        raise BadInput(f"{what} is not JSON: {problem} at {place}", hint=FORMS) from None
     _refuse_long_lists(value, what, max_list)
     return value
 
 
-def _scan(text: str, what: str, max_depth: int, max_string: int) -> None:
+def _place(line: int, column: int, is_line: bool) -> str:
+    return f"column {column}" if is_line else f"line {line}, column {column}"
+
+
+def _scan(text: str, what: str, max_depth: int, max_string: int, is_line: bool) -> None:
     """Refuse by token what the parser of the standard library accepts, or chokes on."""
     depth = 0
     for token in _TOKEN.finditer(text):
@@ -93,7 +105,8 @@ def _scan(text: str, what: str, max_depth: int, max_string: int) -> None:
         if problem:
             line = text.count("\n", 0, token.start()) + 1
             column = token.start() - text.rfind("\n", 0, token.start())
-            raise BadInput(f"{what} is refused at line {line}, column {column}: {problem}")
+            place = _place(line, column, is_line)
+            raise BadInput(f"{what} is refused at {place}: {problem}", hint=FORMS)
 
 
 def _string_problem(token: str, max_string: int) -> str | None:
@@ -133,7 +146,33 @@ def _refuse_long_lists(value: object, what: str, most: int) -> None:
 
 def _refuse_long(count: int, what: str, most: int) -> None:
     if count > most:
-        raise BadInput(f"{what} has a list or object of {count} entries, more than {most}")
+        raise BadInput(
+            f"{what} has a list or object of {count} entries, more than {most}", hint=FORMS
+        )
+
+
+def check_format(written: object, *, known: int, what: str) -> None:
+    """Refuse what a later autotune wrote, and what none did; nothing is guessed.
+
+    Args:
+        written: What the document says of its format.
+        known: The newest format that is read here.
+        what: What it is, for the message.
+
+    Raises:
+        BadInput: With both formats.
+    """
+    # True equals 1, and is no format.
+    if type(written) is not int or written < 1:
+        raise BadInput(
+            f"{what} has no format that there ever was: {shorten(written)}",
+            hint=f"this autotune reads format {known}",
+        )
+    if written > known:
+        raise BadInput(
+            f"{what} was written by a newer autotune (format {written}, this reads {known})",
+            hint="upgrade with `pip install --upgrade diffusers-autotune`",
+        )
 
 
 def canonical_json(value: object) -> bytes:

@@ -220,22 +220,23 @@ def parse_duration(text: str) -> float:
     return float(duration)
 
 
-def parse_count(text: str, name: str, most: int = MOST_COUNT) -> int:
-    """Read a whole number from 1 on, in ASCII digits.
+def parse_count(text: str, name: str, most: int = MOST_COUNT, *, least: int = 1) -> int:
+    """Read a whole number from ``least`` on, in ASCII digits.
 
     Args:
         text: What the user wrote.
         name: What is counted, for the message, such as ``--trials``.
         most: The largest.
+        least: The smallest.
 
     Raises:
         BadInput: If it is anything else.
     """
     digits = len(text) <= LONGEST_TEXT and text.isascii() and text.isdigit()
-    if not digits or not 1 <= int(text) <= most:
+    if not digits or not least <= int(text) <= most:
         raise BadInput(
             f"{shorten(text)} is not a count for {name}",
-            hint=f"write a whole number from 1 to {most}, in digits",
+            hint=f"write a whole number from {least} to {most}, in digits",
         )
     return int(text)
 

@@ -164,6 +164,47 @@ def test_no_module_runs_what_it_reads(module: str) -> None:
             assert not remote, f"line {call.lineno}: remote code"
 
 
+#: What makes records of bytes: the strict readers, and what reads data of this package itself or
+#: what a process of ours has just written to a pipe or a command line.
+_READERS = {
+    *("autotune.stored", "autotune.recipe.read", "autotune.search.recorded"),
+    *("autotune.models.catalog", "autotune.estimate.efficiency"),
+    *("autotune.estimate.ceilings", "autotune.trial.zygote"),
+}
+
+
+def test_only_the_strict_readers_make_records_of_bytes() -> None:
+    found = {
+        module
+        for module in PACKAGE_MODULES
+        for node in ast.walk(tree_of(modules()[module]))
+        if isinstance(node, ast.Attribute) and node.attr == "model_validate_json"
+    }
+    assert found == _READERS
+
+
+#: What is said of the inside of a file, by what adds the file and the hint.
+_INNER = {"autotune.models.weights"}
+
+
+def test_every_error_says_what_to_do() -> None:
+    errors = {
+        name
+        for name, kind in vars(importlib.import_module("autotune.errors")).items()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+    mute = [
+        f"{module}, line {call.lineno}"
+        for module in PACKAGE_MODULES
+        if module not in _INNER
+        for call in ast.walk(tree_of(modules()[module]))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func) in errors | {"OutOfReach"}
+        and not any(keyword.arg == "hint" for keyword in call.keywords)
+    ]
+    assert mute == []
+
+
 # --------------------------------------------------------------------------- what is declared
 
 

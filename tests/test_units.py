@@ -1,4 +1,7 @@
-"""Sizes, durations and counts: every row of the tables of bad input, and the round trips."""
+"""Sizes, durations and counts that are read, and the round trips.
+
+What is refused, with its sentence, is in ``tests/data/bad_inputs``.
+"""
 
 from __future__ import annotations
 
@@ -43,73 +46,10 @@ GOOD_BUDGETS = [
     ("Free-512MiB", FREE - 512 * MIB),
 ]
 
-BAD_BUDGETS = [
-    ("0%", "at most 100%"),
-    ("101%", "at most 100%"),
-    ("50 %", "not a size"),
-    ("1e1%", "not a size"),
-    ("12", "no unit"),
-    ("12000000000", "no unit"),
-    ("12e9", "no unit"),
-    ("1.2e+10", "no unit"),
-    ("12G", "ambiguous"),
-    ("12Gb", "ambiguous"),
-    ("12Gi", "ambiguous"),
-    ("12 gigs", "ambiguous"),
-    ("12 gigabytes", "ambiguous"),
-    ("500Mb", "ambiguous"),
-    ("-1", "must be positive"),
-    ("-1GB", "must be positive"),
-    ("0", "must be positive"),
-    ("0GB", "must be positive"),
-    ("0.0GB", "must be positive"),
-    ("+1GB", "must be positive"),
-    ("1KiB", "below the floor"),
-    ("1MB", "below the floor"),
-    ("nan", "not a size"),
-    ("inf", "not a size"),
-    ("1e400GB", "not a size"),
-    ("0x10GB", "not a size"),
-    ("1_000MB", "not a size"),
-    ("１２GB", "not a size"),
-    ("12\N{KELVIN SIGN}B", "not a size"),
-    ("12,5GB", "comma"),
-    ("", "empty"),
-    ("   ", "empty"),
-    ("GB", "not a size"),
-    ("\0", "not a size"),
-    ("12GB\n", "not a size"),
-    ("\n", "empty"),
-    (" 12GB", "not a size"),
-    ("12  GB", "not a size"),
-    ("12\tGB", "not a size"),
-    ("1" * 10_000, "not a size"),
-    ("1" * 10_000 + "GB", "not a size"),
-    (".5GB", "not a size"),
-    ("5.GB", "not a size"),
-    ("1.5.2GB", "not a size"),
-    ("12GB12GB", "not a size"),
-    ("12 parsecs", "unknown unit"),
-    ("free-", "empty"),
-    ("free-80%", "not a size"),
-    ("free-0GB", "must be positive"),
-    ("free", "not a size"),
-]
-
 
 @pytest.mark.parametrize(("text", "expected"), GOOD_BUDGETS)
 def test_reads_a_budget(text: str, expected: int) -> None:
     assert parse_budget(text).resolve(TOTAL, FREE) == expected
-
-
-@pytest.mark.parametrize(("text", "problem"), BAD_BUDGETS)
-def test_refuses_a_budget_in_one_sentence(text: str, problem: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        parse_budget(text)
-    assert problem in caught.value.message
-    assert caught.value.hint
-    assert len(caught.value.message) < 200
-    assert caught.value.message.isprintable()
 
 
 @pytest.mark.parametrize("text", ["12G", "12Gb", "12Gi", "12 gigs"])
@@ -203,35 +143,9 @@ def test_reads_a_duration(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["10", "0s", "0h0m", "-5m", "forever", "1e9h", "", " ", "1.5h", "30m1h", "h", "721h", "１h"],
-)
-def test_refuses_a_duration(text: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        parse_duration(text)
-    assert "90s" in caught.value.hint
-    assert len(caught.value.message) < 120
-
-
-@pytest.mark.parametrize("text", ["1h\n", "5 m", "9" * 10_000 + "s", "99999999999999h"])
-def test_refuses_a_strange_duration(text: str) -> None:
-    with pytest.raises(BadInput):
-        parse_duration(text)
-
-
 @pytest.mark.parametrize(("text", "count"), [("1", 1), ("20", 20), ("007", 7), ("1000000", 10**6)])
 def test_reads_a_count(text: str, count: int) -> None:
     assert parse_count(text, "--trials") == count
-
-
-@pytest.mark.parametrize(
-    "text", ["0", "-1", "1.5", "1e3", "10**9", "٣", "³", "", " 1", "1_0", "1000001", "9" * 10_000]
-)
-def test_refuses_a_count_by_the_name_of_its_flag(text: str) -> None:
-    with pytest.raises(BadInput, match="--trials") as caught:
-        parse_count(text, "--trials")
-    assert len(caught.value.message) < 120
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,15 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from autotune.cli.parser import make_parser
+from autotune.cli.parser import parse
 from autotune.errors import AutotuneError, ExitCode, one_line
 
 #: The disk that the output goes to is full or broken, which is no error of autotune's.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+#: What is read of the environment.
+_VARIABLES = ("AUTOTUNE_ALLOW_HUB_KERNELS", "AUTOTUNE_CACHE", "AUTOTUNE_LOCKS")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -29,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status (design §11)."""
     _listen_to_signals()
     _prepare_output()
+    _question_environment()
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -60,10 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        parsed = make_parser().parse_args(arguments)
+        parsed = parse(arguments)
     except SystemExit as end:  # it has answered --help, or said what is wrong
         return int(end.code or 0)
     return int(parsed.command.run(parsed))
+
+
+def _question_environment() -> None:
+    """Say of a variable of ours that is nearly known that it is not: it would be ignored."""
+    for name in sorted(os.environ):
+        if name.startswith("AUTOTUNE_") and name not in _VARIABLES:
+            from difflib import get_close_matches
+
+            for meant in get_close_matches(name, _VARIABLES, n=1, cutoff=0.8):
+                said = one_line(name)
+                print(f"note: {said} means nothing here: did you mean {meant}?", file=sys.stderr)
 
 
 def _prepare_output() -> None:

@@ -7,7 +7,10 @@ times what an empty Python takes to start.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
+import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import autotune
@@ -40,9 +43,29 @@ example:
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
+    def error(self, message: str, hint: str = "") -> NoReturn:
         words = one_line(message[0].lower() + message[1:])
-        self.exit(2, f"error: {words}\n\nhint: {self.prog} --help\n")
+        self.exit(2, f"error: {words}\n\nhint: {hint}{self.prog} --help\n")
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Say what is not known of a command, and the option that is like it."""
+        known = re.findall(r"--[a-z-]+", self.format_usage())
+        name = unknown[0].partition("=")[0]
+        close = (
+            difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+            if name.startswith("--")
+            else []
+        )
+        hint = f"did you mean {close[0]}? " if close else ""
+        self.error(f"unrecognized arguments: {' '.join(unknown)}", hint)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; ``command`` is the module of the command."""
+    parsed, unknown = make_parser().parse_known_args(arguments)
+    if unknown:
+        parsed.parser.refuse(unknown)
+    return parsed
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -67,5 +90,5 @@ def make_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.add_arguments(own)
-        own.set_defaults(command=command)
+        own.set_defaults(command=command, parser=own)
     return parser

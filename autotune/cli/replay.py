@@ -91,7 +91,7 @@ def _budget(wanted: BudgetRequest, table: RecordedSpace) -> int:
         budget = wanted.amount
     else:
         raise BadInput(
-            f"{wanted.text} says nothing: the table does not say how large its device is",
+            f"{shorten(wanted.text)} says nothing: the table does not say how large its device is",
             hint="--vram 12GB",
         )
     if isinstance(within, int) and budget > within:

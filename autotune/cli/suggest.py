@@ -192,6 +192,7 @@ def _suggest(
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    from autotune.asked import LARGEST_SEED
     from autotune.units import parse_count
 
     def count(name: str) -> int | None:
@@ -207,7 +208,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "device": arguments.device,
         "trials": count("trials"),
         "time": arguments.time,
-        "seed": 0 if arguments.seed == "0" else parse_count(arguments.seed, "seed"),
+        "seed": parse_count(arguments.seed, "seed", LARGEST_SEED, least=0),
         "sampler": arguments.sampler,
         "exhaustive": arguments.exhaustive,
         "record": arguments.record,

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from autotune.errors import CannotRun
+from autotune.files import PRIVATE_UMASK, open_private
+from autotune.processes import own_environment
 from autotune.records import Device
 
 #: Importing torch, diffusers and transformers takes 4 s warm, ten times that from a cold disk.
@@ -20,7 +22,7 @@ _READY_DEADLINE_S = 300.0
 #: What a child may see of the caller's environment; everything else is left out (T23, F14).
 _ALLOWED = (
     "PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME",
-    "VIRTUAL_ENV", "USER", "CUDA_HOME", "CUDA_PATH", "CC", "CXX",
+    "PYTHONSAFEPATH", "VIRTUAL_ENV", "USER", "CUDA_HOME", "CUDA_PATH", "CC", "CXX",
     # Kernels from the hub: what the machine's owner allows, and where they lie (A7).
     "DIFFUSERS_TRUST_REMOTE_KERNELS", "HF_HOME", "HF_HUB_CACHE",
 )  # fmt: skip
@@ -28,8 +30,6 @@ _ALLOWED_PREFIXES = (
     "AUTOTUNE_", "OMP_", "MKL_", "KMP_", "GOMP_", "PYTORCH_", "TORCH", "XDG_", "LC_", "NVIDIA_",
     "HSA_", "ROCR_", "MALLOC_", "LD_PRELOAD", "COVERAGE_",
 )  # fmt: skip
-#: What the names of secrets hold, whoever they belong to.
-_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -37,18 +37,12 @@ def child_environment(device: Device, caller: Mapping[str, str]) -> dict[str, st
     """The environment of trials: offline, on this device only, and without secrets."""
     kept = {
         name: value
-        for name, value in caller.items()
-        if (name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES))
-        and not any(word in name for word in _SECRET_WORDS)
+        for name, value in own_environment(caller).items()
+        if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)
     }
     if device.kind in ("cuda", "cpu"):
         kept[VISIBLE] = device.uuid if device.kind == "cuda" else ""
-    package = Path(__file__).resolve().parent.parent.parent
-    if package.name not in ("site-packages", "dist-packages"):  # a checkout that is not installed
-        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), kept.get("PYTHONPATH")]))
     return kept | {
-        # A file in the current folder must not take the place of a library.
-        "PYTHONSAFEPATH": "1",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -78,13 +72,14 @@ class Zygote:
         elif device.kind == "cuda":
             command += ["--card", device.model_dump_json()]
         try:
-            with log.open("ab") as output:
+            with open(log, "ab", opener=open_private) as output:
                 self._process = subprocess.Popen(
                     command,
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=output,
                     env=environment,
+                    umask=PRIVATE_UMASK,
                     pass_fds=(*inherit, sending),
                     start_new_session=True,
                 )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autotune.engine.base import Step
+from autotune.files import make_private
 from autotune.records import Inspection, InspectSpec, Outcome, TrialSpec
 from autotune.status import Status
 from autotune.trial.wire import PROGRESS, SPEC, write_record
@@ -27,7 +28,7 @@ class DebugEngine:
         """See Engine."""
         from autotune.trial.inspect import inspect_folder
 
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder, exist_ok=True)
         write_record(folder, SPEC, spec)
         return inspect_folder(folder)
 
@@ -35,7 +36,7 @@ class DebugEngine:
         """See Engine."""
         from autotune.trial.run import run_folder
 
-        folder.mkdir(parents=True)
+        make_private(folder)
         write_record(folder, SPEC, spec.but(budget_bytes=None))
         outcome = run_folder(folder)
         if outcome.status is Status.CANCELLED:

@@ -17,6 +17,7 @@ from pathlib import Path
 from autotune.engine.child import child_environment
 from autotune.engine.held_against import Take, held_against
 from autotune.errors import CannotRun
+from autotune.files import PRIVATE_UMASK
 from autotune.probe.film import STOPPED_S, FilmFile, Frame
 from autotune.probe.spoilt import keeps_busy, tolerance_bytes
 from autotune.records import Device, Outcome, TrialSpec
@@ -60,6 +61,7 @@ class Filming:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=child_environment(device, os.environ),
+            umask=PRIVATE_UMASK,
             start_new_session=True,  # an interrupt is meant for the study, which ends the film
         )
 

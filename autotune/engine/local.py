@@ -19,6 +19,7 @@ from autotune.engine.child import Zygote, child_environment
 from autotune.engine.device_lock import DeviceLock
 from autotune.engine.filming import Filming
 from autotune.errors import CannotRun
+from autotune.files import PRIVATE_UMASK, make_private
 from autotune.records import Device, Inspection, InspectSpec, Outcome, TrialSpec
 from autotune.status import Status
 from autotune.trial.wire import (
@@ -116,7 +117,7 @@ class LocalEngine:
 
     def inspect(self, spec: InspectSpec, folder: Path) -> Inspection:
         """See Engine."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder, exist_ok=True)
         write_record(folder, SPEC, spec)
         self._zygote.send(do="start", id="inspect", folder=str(folder), job="inspect")
         deadline = time.monotonic() + _INSPECT_DEADLINE_S
@@ -129,7 +130,7 @@ class LocalEngine:
 
     def submit(self, spec: TrialSpec, folder: Path) -> str:
         """See Engine."""
-        folder.mkdir(parents=True)
+        make_private(folder)
         write_record(folder, SPEC, spec)
         start_s = time.monotonic()
         if self._filming is not None:
@@ -194,7 +195,7 @@ class LocalEngine:
         if self._filming is not None:
             outcome = self._filming.judged(running.spec, outcome, running.start_s, running.stages)
         if outcome is not written:
-            running.folder.mkdir(parents=True, exist_ok=True)  # the trial may have removed it
+            make_private(running.folder, exist_ok=True)  # the trial may have removed it
             write_record(running.folder, OUTCOME, outcome)
         (running.folder / UNJUDGED).unlink(missing_ok=True)
         return outcome
@@ -266,6 +267,7 @@ def inspect_alone(spec: InspectSpec, folder: Path) -> Inspection:
             subprocess.run(
                 [sys.executable, "-m", "autotune.trial", str(folder), "inspect"],
                 env=child_environment(spec.device, os.environ),
+                umask=PRIVATE_UMASK,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -278,7 +280,10 @@ def inspect_alone(spec: InspectSpec, folder: Path) -> Inspection:
 
 
 def _took_too_long(spec: InspectSpec) -> CannotRun:
-    return CannotRun(f"looking at {spec.model.id} took more than {_INSPECT_DEADLINE_S:.0f} s")
+    return CannotRun(
+        f"looking at {spec.model.id} took more than {_INSPECT_DEADLINE_S:.0f} s",
+        hint="autotune doctor shows which packages do not work",
+    )
 
 
 def _read_inspection(folder: Path) -> Inspection:

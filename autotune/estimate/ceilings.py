@@ -15,9 +15,11 @@ from pydantic import Field, ValidationError
 
 from autotune.errors import AutotuneError, CannotRun, one_line
 from autotune.estimate.cards import Card, card_of, link_bytes_s
-from autotune.files import cache_folder, pretty_json, read_capped, write_atomic
+from autotune.files import cache_folder, pretty_json, write_atomic
 from autotune.levers.mechanisms.capability import is_elsewhere
+from autotune.processes import own_environment
 from autotune.records import Device, Record
+from autotune.stored import read_stored
 
 #: Numbers G2: about four fifths of a PCIe link are reached by copies from pinned memory.
 REACHABLE_LINK = 0.8
@@ -126,10 +128,7 @@ def best_ceilings(device: Device, say: Callable[[str], None]) -> Ceilings:
 
 
 def _run_probe(device: Device) -> Ceilings:
-    package = str(Path(__file__).resolve().parent.parent.parent)
-    paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    # A file in the current folder must not take the place of a library.
-    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
+    environment = own_environment(os.environ)
     if device.kind in ("cuda", "cpu"):
         environment["CUDA_VISIBLE_DEVICES"] = device.uuid if device.kind == "cuda" else ""
     command = [sys.executable, "-m", "autotune.estimate.ceilings_probe", device.kind]
@@ -144,7 +143,8 @@ def _run_probe(device: Device) -> Ceilings:
         )
     except subprocess.TimeoutExpired:
         raise CannotRun(
-            f"measuring {device.name} took more than {_PROBE_DEADLINE_S:.0f} s"
+            f"measuring {device.name} took more than {_PROBE_DEADLINE_S:.0f} s",
+            hint="autotune doctor",
         ) from None
     try:
         return Ceilings.model_validate_json(done.stdout[-_MOST_BYTES:])
@@ -159,9 +159,8 @@ def _run_probe(device: Device) -> Ceilings:
 def _read(device: Device, software: str | None) -> Ceilings | None:
     """What was measured before, unless it is broken or was never."""
     try:
-        data = read_capped(_cache_file(device, software), _MOST_BYTES)
-        found = Ceilings.model_validate_json(data)
-    except (AutotuneError, ValidationError):
+        found = read_stored(_cache_file(device, software), Ceilings, cap_bytes=_MOST_BYTES)
+    except AutotuneError:
         return None
     return found if found.source == "measured" else None
 

@@ -12,8 +12,9 @@ from typing import TypeVar
 import autotune
 from autotune.errors import AutotuneError
 from autotune.estimate.profile import Profile, read_profile, write_profile
-from autotune.files import cache_folder, canonical_json, read_capped, write_atomic
+from autotune.files import cache_folder, canonical_json, write_atomic
 from autotune.records import Device, Inspection, Model, Record
+from autotune.stored import read_stored
 
 Kept = TypeVar("Kept", bound=Record)
 
@@ -78,8 +79,8 @@ def described(model: Model) -> dict[str, object]:
 
 def _read(place: Callable[[], Path], kind: type[Kept]) -> Kept | None:
     try:
-        return kind.model_validate_json(read_capped(place(), _CAP_BYTES))
-    except (AutotuneError, ValueError):
+        return read_stored(place(), kind, cap_bytes=_CAP_BYTES)
+    except AutotuneError:
         return None
 
 

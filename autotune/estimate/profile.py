@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
-from autotune.errors import BadInput
-from autotune.files import read_capped, write_atomic
+from autotune.files import write_atomic
 from autotune.records import Model, Record, Workload
+from autotune.stored import read_stored
 
 #: What a profile is called in the folder of an inspection.
 PROFILE = "profile.json"
@@ -146,10 +144,7 @@ def read_profile(path: Path) -> Profile:
     Raises:
         BadInput: If the file is not one.
     """
-    try:
-        return Profile.model_validate_json(read_capped(path, _CAP_BYTES))
-    except ValidationError as error:
-        raise BadInput(f"{path.name} is not a profile: {error.errors()[0]['msg']}") from None
+    return read_stored(path, Profile, cap_bytes=_CAP_BYTES)
 
 
 def write_profile(path: Path, profile: Profile) -> None:

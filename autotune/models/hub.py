@@ -65,7 +65,7 @@ def fetch(repository: str, revision: str | None, *, allow_download: bool = True)
     """
     problem = ModelUnavailable(
         f"{_named(repository, revision)} may not be downloaded",
-        hint="run once with downloads allowed",
+        hint="name it with --model (model= in Python), which may download it",
     )
     if allow_download:
         try:

@@ -22,6 +22,7 @@ INDEX = "model_index.json"
 MOST_INDEX_BYTES = 256 * 1024
 #: A configuration may carry per-channel statistics of a VAE, or a long list of special tokens.
 MOST_CONFIG_BYTES = 1024 * 1024
+_AGAIN = "a model is a folder that pipeline.save_pretrained() wrote"
 #: Distributions whose classes may be loaded, besides the pipelines' own modules in diffusers.
 LIBRARIES = ("diffusers", "transformers")
 
@@ -98,7 +99,7 @@ def read_config(path: Path, *, what: str) -> dict[str, object]:
     data = read_capped(path, MOST_CONFIG_BYTES if path.name != INDEX else MOST_INDEX_BYTES)
     document = parse_json(data, what=what, max_string=65_536, max_list=65_536)
     if not isinstance(document, dict):
-        raise BadInput(f"{what} is not a JSON object")
+        raise BadInput(f"{what} is not a JSON object", hint=_AGAIN)
     return document
 
 
@@ -106,7 +107,7 @@ def _pipeline(name: object, what: str) -> str:
     if isinstance(name, list):
         raise _remote_code(what, f"its pipeline is {shorten(name)}")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise BadInput(f"{INDEX} of {what} names no pipeline class: {shorten(name)}")
+        raise BadInput(f"{INDEX} of {what} names no pipeline class: {shorten(name)}", hint=_AGAIN)
     if "Pipeline" not in name or not _in_diffusers(name):
         raise BadInput(
             f"the installed diffusers ({version('diffusers')}) has no pipeline {name}, "
@@ -120,11 +121,13 @@ def _part(name: str, value: list[object], what: str) -> Part:
     match value:
         case [str(library), str(class_name)] if _NAME.fullmatch(name):
             if not _NAME.fullmatch(class_name):
-                raise BadInput(f"{INDEX} of {what} names a class {shorten(class_name)}")
+                raise BadInput(
+                    f"{INDEX} of {what} names a class {shorten(class_name)}", hint=_AGAIN
+                )
             if library not in LIBRARIES and not _pipeline_module(library):
                 raise _remote_code(what, f"its {name} comes from {shorten(library)}")
             return Part(name=name, library=library, class_name=class_name)
-    raise BadInput(f"{INDEX} of {what} has a malformed component {shorten(name)}")
+    raise BadInput(f"{INDEX} of {what} has a malformed component {shorten(name)}", hint=_AGAIN)
 
 
 def _remote_code(what: str, why: str) -> BadInput:

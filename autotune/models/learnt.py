@@ -22,6 +22,7 @@ from autotune.models.ranged import Reader
 from autotune.models.resolve import resolve
 from autotune.models.weights import BrokenModel
 from autotune.records import Component, Record
+from autotune.stored import read_stored
 
 #: Ours, beside model_index.json; written last, so that without it the folder is not complete.
 LEARNT = "autotune-learnt.json"
@@ -88,9 +89,8 @@ def _pointed(pointer: Path) -> str | None:
 
 def _kept(folder: Path, repository: str) -> Learnt | None:
     try:
-        data = read_capped(folder / LEARNT, _MOST_LEARNT_BYTES)
-        learnt = Learnt.model_validate_json(data)
-    except (AutotuneError, ValueError):
+        learnt = read_stored(folder / LEARNT, Learnt, cap_bytes=_MOST_LEARNT_BYTES)
+    except AutotuneError:
         return None  # there is none, or one of another version: it is learnt anew
     same = (learnt.repository, learnt.commit) == (repository, folder.name)
     whole = all((folder / file).is_file() for file in learnt.files)

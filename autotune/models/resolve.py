@@ -110,14 +110,16 @@ def _read(origin: _Origin) -> Model:
         return _model(origin)
     except OSError as error:
         why = error.strerror or type(error).__name__
-        raise BadInput(f"the model {origin.id} cannot be read: {why}") from None
+        raise BadInput(
+            f"the model {origin.id} cannot be read: {why}", hint="check whose files they are"
+        ) from None
 
 
 def _model(origin: _Origin) -> Model:
     folder, what = origin.folder, origin.id
     if not (folder / INDEX).is_file():
         raise BadInput(
-            f"the folder {shorten(folder.name)} holds no {INDEX}",
+            f"the folder {shorten(folder.name or str(folder))} holds no {INDEX}",
             hint="name a folder that pipeline.save_pretrained() wrote",
         )
     index = read_index(folder, what=what)

@@ -155,6 +155,8 @@ class FilmFile:
 def _readable(lines: list[bytes]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
-            yield json.loads(line)
-        except ValueError:  # the disk was full in the middle of it
+            found = json.loads(line)
+        except (ValueError, RecursionError):  # the disk was full in the middle of it
             continue
+        if isinstance(found, dict):
+            yield found

@@ -163,7 +163,7 @@ def _find_model(recipe: Recipe, given: str | None, allow_mismatch: bool) -> Mode
     elif recipe.model.source == "folder":
         raise RecipeMismatch(
             f"the recipe was made from a local folder, {recipe.model.id}",
-            hint="pass model=FOLDER to say where it is",
+            hint="say where it is: --model FOLDER, or model= in Python",
         )
     elif recipe.model.source == "demo":
         model = resolve("demo")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from autotune.errors import hide_secrets, holds_secret
+
 #: Two levels at least, so that "it/s" and "1/2" are none. A URL is not one either.
 _PATH = re.compile(
     r"(?<![\w/:.<-])(?:~[\w.-]*|/[\w.@+-]+)/[\w.@+/-]*|\b[A-Za-z]:\\\\?[^\s'\"]+|\\\\[\w.-]+\\\S+"
     r"|\bfile:\S+"
 )
-#: How the hub, GitHub and OpenAI write theirs, and a user and password in a URL.
-_TOKEN = re.compile(r"\b(?:hf_|gh[pousr]_|sk-)[A-Za-z0-9_-]{16,}|(?<=://)[^\s/]+@")
 #: Longer explanations are stack traces.
 LONGEST_EXPLANATION = 1000
 
@@ -24,14 +24,14 @@ def find_private(text: str) -> str | None:
     """Name what a text holds that a recipe may not, or ``None``."""
     if _PATH.search(text):
         return "an absolute path"
-    return "what looks like an access token" if _TOKEN.search(text) else None
+    return "what looks like an access token" if holds_secret(text) else None
 
 
 def blank_out(text: str) -> str:
     """Make a text fit for a recipe: no path, no token, no character that cannot be written."""
     # What is left after one may look like another; each round takes a slash or an @ away.
     while find_private(text):
-        text = _TOKEN.sub("<secret>", _PATH.sub("<path>", text))
+        text = hide_secrets(_PATH.sub("<path>", text))
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
 
 

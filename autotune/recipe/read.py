@@ -18,6 +18,7 @@ from autotune.recipe.explain import explain
 from autotune.recipe.looks import looks_like
 from autotune.recipe.private import each_text, find_private
 from autotune.recipe.schema import FORMAT, KIND, Recipe
+from autotune.strict_json import FORMS, check_format
 
 #: A full recipe takes a tenth of this.
 CAP_BYTES = 256 * 1024
@@ -86,18 +87,14 @@ def _document(data: bytes, name: str) -> dict[str, object]:
     try:
         document = parse_json(data, what=name)
     except BadInput as error:
-        raise BadRecipe(error.message, hint=error.hint or _WHAT_IT_IS) from None
+        hint = _WHAT_IT_IS if error.hint == FORMS else error.hint
+        raise BadRecipe(error.message, hint=hint) from None
     if not isinstance(document, dict) or document.get("kind") != KIND:
         raise BadRecipe(f"{name} is not an autotune recipe but other JSON", hint=_WHAT_IT_IS)
-    written = document.get("format")
-    # True equals 1, and is no format.
-    if type(written) is not int or written < 1:
-        raise BadRecipe(f"{name} has no format that there ever was: {shorten(written)}")
-    if written > FORMAT:
-        raise BadRecipe(
-            f"{name} was written by a newer autotune (format {written}, this reads {FORMAT})",
-            hint="upgrade with `pip install --upgrade diffusers-autotune`",
-        )
+    try:
+        check_format(document.get("format"), known=FORMAT, what=name)
+    except BadInput as error:
+        raise BadRecipe(error.message, hint=error.hint) from None
     return cast("dict[str, object]", document)
 
 

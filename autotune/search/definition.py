@@ -6,21 +6,24 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from autotune.errors import BadInput, one_line, shorten
 from autotune.files import read_capped
 from autotune.records import Fidelity, Record
+from autotune.strict_json import check_format
 
 #: A space file is a few hundred bytes; the cap also bounds nesting (TOML 2 000 levels deep fits
 #: no parser's stack).
 _CAP_BYTES = 64 * 1024
 
+_FORMAT = 1
 _WHAT_IT_IS = 'a lever\'s entry under [levers] is "all", "baseline", or a list of choice ids'
 
 Wanted = Literal["all", "baseline"] | tuple[str, ...]
@@ -69,41 +72,63 @@ def read_definition(path: Path) -> Definition:
     Raises:
         BadInput: Naming the file and the place.
     """
-    data = read_capped(path, _CAP_BYTES)
-    try:
-        document = tomllib.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        # Not TOML, not UTF-8, or an integer of more digits than Python converts.
-        why = "nested too deeply" if isinstance(error, RecursionError) else one_line(str(error))
-        raise BadInput(f"{path.name} is not a TOML file: {why}", hint=_WHAT_IT_IS) from None
+    name = shorten(path.name)
+    document = _document(read_capped(path, _CAP_BYTES), name)
+    check_format(document.get("format", _FORMAT), known=_FORMAT, what=name)
     levers = document.get("levers", {})
     if isinstance(levers, dict):
         for lever, wanted in levers.items():
             if isinstance(wanted, list):
-                levers[lever] = _checked_list(path, one_line(lever), wanted)
+                levers[lever] = _checked_list(name, one_line(lever), wanted)
     try:
         return Definition.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = one_line(".".join(str(step) for step in first["loc"][:2]))
-        raise BadInput(
-            f"{path.name}: {where}: {one_line(first['msg'].lower())}", hint=_WHAT_IT_IS
-        ) from None
+        raise _wrong(error, name) from None
 
 
-def _checked_list(path: Path, lever: str, wanted: list[object]) -> tuple[object, ...]:
+def _document(data: bytes, name: str) -> dict[str, Any]:
+    try:
+        text = data.decode("utf-8")
+        why = "it starts with a byte order mark" if text.startswith("\ufeff") else ""
+        if not why:
+            return tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        why = f"byte {error.start} is no UTF-8 text"
+    except RecursionError:
+        why = "it is nested too deeply"
+    except tomllib.TOMLDecodeError as error:
+        why = one_line(str(error)[:1].lower() + str(error)[1:])
+    except ValueError:  # the digits that Python converts are numbered
+        why = "a number has too many digits"
+    raise BadInput(f"{name} is not a TOML file: {why}", hint=_WHAT_IT_IS)
+
+
+def _wrong(error: ValidationError, name: str) -> BadInput:
+    """What does not fit, where."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = one_line(".".join(str(step) for step in first["loc"][:2]))
+    if first["type"] == "extra_forbidden":
+        known = list(Definition.model_fields)
+        close = difflib.get_close_matches(where, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+        return BadInput(f"{name} has an unknown key {shorten(where)}", hint=hint)
+    # "Input should be …" of something that people call otherwise.
+    wish = one_line(first["msg"].lower().removeprefix("input ")).replace("dictionary", "table")
+    return BadInput(f"{name}: {where} {wish}, not {shorten(first['input'])}", hint=_WHAT_IT_IS)
+
+
+def _checked_list(name: str, lever: str, wanted: list[object]) -> tuple[object, ...]:
     if not wanted:
-        raise BadInput(f"{path.name}: levers.{lever} is an empty list", hint="leave the lever out")
+        raise BadInput(f"{name}: levers.{lever} is an empty list", hint="leave the lever out")
     for choice in wanted:
         if not isinstance(choice, str):
             raise BadInput(
-                f"{path.name}: levers.{lever}: {shorten(choice)} is not a choice id",
+                f"{name}: levers.{lever}: {shorten(choice)} is not a choice id",
                 hint=_WHAT_IT_IS,
             )
         if wanted.count(choice) > 1:
             raise BadInput(
-                f"{path.name}: levers.{lever} names {shorten(choice)} twice",
-                hint="name it once",
+                f"{name}: levers.{lever} names {shorten(choice)} twice", hint="name it once"
             )
     return tuple(wanted)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from autotune.errors import AutotuneError
-from autotune.files import cache_folder, canonical_json, digest, read_capped, write_atomic
+from autotune.files import cache_folder, canonical_json, digest, write_atomic
 from autotune.records import Candidate, Choice, Fidelity, Likeness
 from autotune.search.admission import Admission
 from autotune.search.request import Request
 from autotune.search.runner import Runner
+from autotune.stored import read_stored
 
 #: What computes the same in another order, the nearest to a kernel of one's own first. torch's
 #: fast kernels are none: on a processor the plain choice takes one of them.
@@ -85,6 +84,6 @@ def _read(place: Path | None) -> Likeness | None:
     if place is None or not place.exists():
         return None
     try:
-        return Likeness.model_validate_json(read_capped(place, _CAP_BYTES))
-    except (AutotuneError, ValidationError):
+        return read_stored(place, Likeness, cap_bytes=_CAP_BYTES)
+    except AutotuneError:
         return None  # it is measured again

@@ -130,7 +130,10 @@ class Proposals:
                 for lever, ids in self._levers.items()
             }
         except ImportError as error:  # Optuna imports what a sampler needs when it needs it
-            raise CannotRun(f"the sampler {self._label} needs {error.name}") from None
+            raise CannotRun(
+                f"the sampler {self._label} needs {error.name}",
+                hint=f"pip install {error.name}",
+            ) from None
         if reason is None:
             reason = why(self._study.get_trials(deepcopy=False)[-1]) or self._label
         return Proposal(candidate=self._whole(chosen), why=reason, trial=trial)

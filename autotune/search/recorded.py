@@ -14,14 +14,18 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from autotune.errors import BadInput, shorten
+from autotune.errors import BadInput, one_line, shorten
 from autotune.files import read_capped, write_atomic
 from autotune.records import Candidate, Record, candidate_key
 from autotune.status import Status
-from autotune.strict_json import parse_json
+from autotune.strict_json import FORMS, check_format, parse_json
 
 #: A quarter of a million candidates; larger spaces are searched, not recorded.
 CAP_BYTES = 128 << 20
+
+
+_FORMAT = 1
+_LINES = "the first line describes the space, every other one a candidate, each as JSON"
 
 
 class Header(Record):
@@ -110,38 +114,51 @@ def read_recorded(path: Path) -> RecordedSpace:
     Raises:
         BadInput: Naming the line that is wrong, and why.
     """
+    name = shorten(str(path), 200)
     lines = read_capped(path, CAP_BYTES).splitlines()
     header: Header | None = None
     rows: list[Row] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        place = f"{name}, line {number},"
         # Refuses what Python reads beyond JSON, and keys that stand there twice.
-        parse_json(line, what=f"{path}, line {number}")
+        document = _parsed(line, place)
         try:
             if header is None:
+                check_format(_format(document), known=_FORMAT, what=name)
                 header = Header.model_validate_json(line)
             else:
                 rows.append(_row(line, header))
         except ValueError as error:
-            raise BadInput(
-                f"{path}, line {number}: {_sentence(error)}",
-                hint="the first line describes the space, every other one a candidate",
-            ) from None
+            raise BadInput(f"{place} cannot be used: {_sentence(error)}", hint=_LINES) from None
     if header is None or not rows:
-        raise BadInput(f"{path} holds no recorded candidates")
+        raise BadInput(f"{name} holds no recorded candidates", hint=_LINES)
     if all(row.choices != header.baseline for row in rows):
-        raise BadInput(f"{path} has no line for its baseline", hint="record it again")
+        raise BadInput(f"{name} has no line for its baseline", hint="record it again")
     try:
         return make_space(header, rows)
     except ValueError as error:
-        raise BadInput(f"{path}: {error}") from None
+        raise BadInput(f"{name} cannot be used: {error}", hint="leave one line out") from None
 
 
 def write_recorded(path: Path, space: RecordedSpace, *, overwrite: bool) -> None:
     """Write a table, whole or not at all."""
     lines = [space.header.model_dump_json(), *(_line(row) for row in space.rows.values())]
     write_atomic(path, ("\n".join(lines) + "\n").encode(), overwrite=overwrite)
+
+
+def _parsed(line: bytes, place: str) -> object:
+    try:
+        return parse_json(line, what=place, is_line=True)
+    except BadInput as error:
+        hint = _LINES if error.hint == FORMS else error.hint
+        raise BadInput(error.message, hint=hint) from None
+
+
+def _format(document: object) -> object:
+    """What the first line says of its format; one that says nothing is judged as it stands."""
+    return document.get("format", _FORMAT) if isinstance(document, dict) else _FORMAT
 
 
 def _row(line: bytes, header: Header) -> Row:
@@ -166,6 +183,8 @@ def _check(choices: Mapping[str, str], levers: Mapping[str, tuple[str, ...]]) ->
 def _sentence(error: ValueError) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = one_line(".".join(str(part) for part in first["loc"]))
+    said = one_line(first["msg"].removeprefix("Value error, "))
+    told = said[:1].lower() + said[1:]
+    return f"{where}: {told}" if where else told

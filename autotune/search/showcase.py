@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotune.files import make_private, open_private
 from autotune.quality import least_alike, named
 from autotune.records import Likeness, Scores
 from autotune.trial.pictures import Shot
@@ -47,15 +48,19 @@ def write_showcase(
             rows[scores] = [found[0], found[1], _difference(found[0], found[1])]
     if not rows:
         return None
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder, exist_ok=True)
     for scores, pictures in rows.items():
         for kind, picture in zip(("baseline", "winner", "difference"), pictures, strict=True):
             name = Shot(scores.picture, scores.frame).name
-            path = folder / name.replace(".png", f"-{kind}.png")
-            picture.save(path, compress_level=_FAST)
+            _save(picture, folder / name.replace(".png", f"-{kind}.png"))
     sheet = folder / SHEET
-    _sheet(rows, title).save(sheet, compress_level=_FAST)
+    _save(_sheet(rows, title), sheet)
     return sheet
+
+
+def _save(picture: Image, path: Path) -> None:
+    with open(path, "wb", opener=open_private) as file:
+        picture.save(file, "PNG", compress_level=_FAST)
 
 
 def _open(path: Path) -> Image | None:

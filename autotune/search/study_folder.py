@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
-from autotune.errors import AutotuneError, BadInput
-from autotune.files import read_capped, write_atomic
+from autotune.errors import AutotuneError, BadInput, shorten
+from autotune.files import PRIVATE, PRIVATE_FOLDER, make_folder, write_atomic
 from autotune.probe.fingerprint import compare
 from autotune.records import Fingerprint, Record
+from autotune.stored import read_stored
 
 if TYPE_CHECKING:
     from autotune.search.request import Request
@@ -52,6 +53,24 @@ class Study(Record):
     def budget(self, vram: str | None) -> int:
         """A budget as it was understood when the study began."""
         return self.budgets_bytes[vram or _FREE]
+
+
+def runs_folder(runs: str | Path) -> Path:
+    """Check the folder of run folders, whose name stands in what trials are sent.
+
+    Raises:
+        BadInput: If it is empty, or no text.
+    """
+    path = Path(runs)
+    try:
+        str(path.absolute()).encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadInput(
+            f"the folder {shorten(str(runs))} is not valid Unicode", hint="--runs FOLDER"
+        ) from None
+    if not str(runs) or (os.path.lexists(path) and not os.path.isdir(path)):
+        raise BadInput(f"{shorten(str(runs))} is not a folder", hint="--runs FOLDER")
+    return path
 
 
 def study_of(requests: Sequence[Request], ram: str | None) -> Study:
@@ -135,6 +154,7 @@ def open_folder(runs: Path, name: str, study: Study, *, restart: bool) -> StudyF
     Raises:
         BadInput: If no folder can be made.
     """
+    make_folder(runs)  # before it is looked into
     left: list[str] = []
     for path, found in () if restart else _same(runs, study, ended=False):
         differences = tuple(compare(found.fingerprint, study.fingerprint))
@@ -149,12 +169,13 @@ def open_folder(runs: Path, name: str, study: Study, *, restart: bool) -> StudyF
     _write(path, study)
     lock = _claim(path)
     if lock is None:
-        raise BadInput(f"another process took {path}", hint="run the command again")
+        raise BadInput(f"another process took {shorten(str(path))}", hint="run the command again")
     return StudyFolder(path=path, study=study, resumed=False, left=tuple(left), _lock=lock)
 
 
 def ended_studies(runs: Path, study: Study) -> Iterator[tuple[Path, Study]]:
     """Studies that asked the same on the same machine and ended, the newest first."""
+    make_folder(runs)  # before it is looked into
     for path, found in _same(runs, study, ended=True):
         if not any(compare(found.fingerprint, study.fingerprint)):
             yield path, found
@@ -165,9 +186,9 @@ def _same(runs: Path, study: Study, *, ended: bool) -> Iterator[tuple[Path, Stud
     found = []
     for path in runs.glob(f"*/{STUDY}"):
         try:
-            one = Study.model_validate_json(read_capped(path, _CAP_BYTES))
+            one = read_stored(path, Study, cap_bytes=_CAP_BYTES)
             when = path.stat().st_mtime
-        except (ValidationError, AutotuneError, OSError):
+        except (AutotuneError, OSError):
             continue  # somebody else's, or of another version
         if one.ended is ended and one.asked == study.asked:
             found.append((when, path.parent, one))
@@ -187,22 +208,23 @@ def _claim(folder: Path) -> int | None:
 
 
 def _write(folder: Path, study: Study) -> None:
-    write_atomic(folder / STUDY, study.model_dump_json().encode(), overwrite=True)
+    data = study.model_dump_json().encode()
+    write_atomic(folder / STUDY, data, overwrite=True, mode=PRIVATE)
 
 
 def new_folder(runs: Path, name: str) -> Path:
-    """A folder that nobody had; earlier ones are left alone."""
+    """A folder that nobody had, for its user alone; earlier ones are left alone."""
+    make_folder(runs)
     for number in range(1, _MOST_RUNS):
         folder = runs / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(mode=PRIVATE_FOLDER)
         except FileExistsError:
-            if runs.exists() and not runs.is_dir():
-                raise BadInput(f"{runs} is a file, not a folder", hint="--runs FOLDER") from None
             continue
         except OSError as error:
             raise BadInput(
-                f"no run folder can be made in {runs}: {error.strerror}", hint="--runs FOLDER"
+                f"no run folder can be made in {shorten(str(runs))}: {error.strerror}",
+                hint="--runs FOLDER",
             ) from None
         return folder
-    raise BadInput(f"{runs} holds {_MOST_RUNS} runs of {name}", hint="--runs FOLDER")
+    raise BadInput(f"{shorten(str(runs))} holds {_MOST_RUNS} runs of {name}", hint="--runs FOLDER")

@@ -187,9 +187,9 @@ def _is_complete(folder: Path, key: Mapping[str, object]) -> bool:
         manifest = parse_json(read_capped(path, _MANIFEST_BYTES), what=str(path))
         assert isinstance(manifest, dict)
         sizes = {name: (folder / name).stat().st_size for name in manifest["files"]}
-    except (BadInput, AssertionError, LookupError, TypeError, OSError):
+        return bool(manifest["key"] == key and manifest["files"] == sizes)
+    except (BadInput, AssertionError, LookupError, TypeError, ValueError, OSError):
         return False
-    return bool(manifest["key"] == key and manifest["files"] == sizes)
 
 
 def _has_room(folder: Path, size: int) -> bool:

@@ -8,11 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from autotune.errors import AutotuneError
-from autotune.files import read_capped, write_atomic
+from autotune.files import PRIVATE, read_capped, write_atomic
 from autotune.records import Outcome, Record
+from autotune.stored import read_stored
 
 SPEC = "spec.json"
 OUTCOME = "outcome.json"
@@ -31,7 +30,8 @@ RecordType = TypeVar("RecordType", bound=Record)
 
 def write_record(folder: Path, name: str, record: Record) -> None:
     """Write a record as JSON by rename; an earlier one is replaced."""
-    write_atomic(folder / name, record.model_dump_json().encode(), overwrite=True)
+    data = record.model_dump_json().encode()
+    write_atomic(folder / name, data, overwrite=True, mode=PRIVATE)
 
 
 def read_record(folder: Path, name: str, kind: type[RecordType]) -> RecordType:
@@ -41,13 +41,9 @@ def read_record(folder: Path, name: str, kind: type[RecordType]) -> RecordType:
         ValueError: If the file is missing, too large, or not that record.
     """
     try:
-        return kind.model_validate_json(read_capped(folder / name, _CAP_BYTES))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise ValueError(f"{name}: {where or 'content'}: {first['msg']}") from None
-    except (AutotuneError, OSError) as error:
-        raise ValueError(f"{name}: {error}") from None
+        return read_stored(folder / name, kind, cap_bytes=_CAP_BYTES)
+    except AutotuneError as error:
+        raise ValueError(error.message) from None
 
 
 def read_outcome(folder: Path, trial: str) -> Outcome:

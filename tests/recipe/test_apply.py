@@ -109,7 +109,7 @@ def test_build_refuses_another_revision_with_both(sd15: Path, tmp_path: Path) ->
 def test_build_never_guesses_where_a_local_folder_is(sd15: Path) -> None:
     with pytest.raises(RecipeMismatch, match="made from a local folder") as caught:
         autotune.build(recipe_for(sd15), device="cpu")
-    assert "model=FOLDER" in str(caught.value.hint)
+    assert "--model FOLDER" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

@@ -126,49 +126,6 @@ def test_an_unknown_shipped_space_lists_those_there_are() -> None:
     assert "lossless" in str(caught.value.hint)
 
 
-BAD: dict[str, tuple[bytes, str]] = {
-    "unknown key": (b'lever = "all"', "lever: extra inputs"),
-    "unknown format": (b"format = 2", "format: input should be 1"),
-    "levers is a list": (b"levers = [1]", "levers: input should be a"),
-    "levers is text": (b'levers = "all"', "levers: input should be a"),
-    "empty list": (b"[levers]\ndtype = []", "levers.dtype is an empty list"),
-    "duplicate": (b'[levers]\ndtype = ["fp32", "fp32"]', "levers.dtype names 'fp32' twice"),
-    "number for a choice": (b"[levers]\ndtype = [16]", "levers.dtype: 16 is not a choice id"),
-    "list for a choice": (b'[levers]\ndtype = [["fp16"]]', "is not a choice id"),
-    "number for a lever": (b"[levers]\ndtype = 16", "levers.dtype: input should be"),
-    "another word": (b'[levers]\ndtype = "some"', "levers.dtype: input should be"),
-    "true": (b"[levers]\ndtype = true", "levers.dtype: input should be"),
-    "nan": (b"[levers]\ndtype = nan", "levers.dtype: input should be"),
-    "date": (b"[levers]\ndtype = 2026-01-02", "levers.dtype: input should be"),
-    "table": (b'[levers.dtype]\nfp16 = "yes"', "levers.dtype: input should be"),
-    "about is a number": (b"about = 3", "about: input should be a valid string"),
-    "duplicate key": (b'[levers]\na = "all"\na = "all"', "is not a TOML file"),
-    "not UTF-8": (b'about = "\xff"', "is not a TOML file: 'utf-8' codec"),
-    "byte order mark": (b'\xef\xbb\xbfabout = ""', "is not a TOML file"),
-    "UTF-16": ('about = ""'.encode("utf-16"), "is not a TOML file"),
-    "NUL": (b"about = \0", "is not a TOML file"),
-    "JSON": (b'{"levers": {}}', "is not a TOML file"),
-    "nested too deeply": (b"a = " + b"[" * 20_000, "nested too deeply"),
-    "digits beyond number": (b"format = " + b"9" * 5000, "is not a TOML file"),
-    "huge": (b"#" * 70_000, "is larger than 64 KiB"),
-}
-
-
-@pytest.mark.parametrize(("data", "message"), BAD.values(), ids=BAD)
-def test_a_file_that_is_wrong_is_refused_naming_file_and_place(
-    tmp_path: Path, data: bytes, message: str
-) -> None:
-    path = tmp_path / "space.toml"
-    path.write_bytes(data)
-    with pytest.raises(BadInput) as caught:
-        read_definition(path)
-    assert message in caught.value.message
-    assert "space.toml" in caught.value.message
-    assert "\n" not in caught.value.message
-    assert caught.value.hint
-    assert len(caught.value.message) < 400
-
-
 def test_a_key_with_a_line_break_stays_on_one_line(tmp_path: Path) -> None:
     path = tmp_path / "space.toml"
     path.write_text('[levers]\n"a\\nb\\u001b[31m" = []\n')

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autotune.errors import BadInput
 from autotune.search.recorded import read_recorded, write_recorded
@@ -95,3 +97,25 @@ def test_a_wrong_line_is_refused_with_its_reason(
 def test_a_file_without_a_space_is_refused(tmp_path: Path, lines: list[dict[str, Any]]) -> None:
     with pytest.raises(BadInput):
         read_recorded(write(tmp_path / "space.jsonl", *lines))
+
+
+SOUND = "\n".join(json.dumps(line) for line in (HEADER, *ROWS)).encode()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, len(SOUND) - 1), st.binary(max_size=4), st.integers(0, 30))
+def test_whatever_the_bytes_are_they_are_read_or_refused_in_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, start: int, new: bytes, gone: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzzed.jsonl"
+    path.write_bytes(SOUND[:start] + new + SOUND[start + gone :])
+    refused: BadInput | None = None
+    try:
+        space = read_recorded(path)
+    except BadInput as error:
+        refused = error
+    if refused is not None:
+        assert refused.message.isprintable()
+        assert refused.hint
+        return
+    assert all(row.choices.keys() == space.header.levers.keys() for row in space.rows.values())

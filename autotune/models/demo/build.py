@@ -17,6 +17,7 @@ from typing import Any
 
 from autotune.errors import CannotRun
 from autotune.files import cache_folder
+from autotune.processes import own_environment
 
 #: Part of the folder's name: raise it whenever anything below changes.
 BUILD = 1
@@ -37,7 +38,14 @@ def build_demo() -> Path:
     scratch = Path(tempfile.mkdtemp(prefix=".demo-", dir=folder.parent))
     try:
         command = [sys.executable, "-m", "autotune.models.demo.build", str(scratch)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command,
+            env=own_environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise CannotRun(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.errors import BadInput, CannotRun, shorten
-from autotune.files import cache_folder
+from autotune.files import cache_folder, make_folder
 from autotune.models.catalog import Entry
 from autotune.models.demo.build import MARKER
 from autotune.models.index import INDEX, read_config
 from autotune.models.naming import FolderName, parse_name
 from autotune.models.published import entries_with_parts, weight_bytes
 from autotune.models.skeleton.build import marker
+from autotune.processes import own_environment
 from autotune.units import format_bytes
 
 #: Configurations, tokenizers, and what a file system takes for itself.
@@ -57,6 +59,7 @@ def make_skeleton(
     _check_folder(folder, entry, tiny=tiny)
     if not (folder / INDEX).is_file():
         _check_disk(folder, _TINY_BYTES if tiny else weight_bytes(entry))
+        make_folder(folder)
         _write(entry, folder, tiny=tiny, quiet=quiet)
     return Skeleton(
         folder=folder,
@@ -95,18 +98,18 @@ def _check_folder(folder: Path, entry: Entry, *, tiny: bool) -> None:
             return
     except OSError as error:
         raise BadInput(
-            f"the folder {shorten(folder.name)} cannot be read: {error.strerror}",
+            f"the folder {shorten(str(folder))} cannot be read: {error.strerror}",
             hint="name another folder",
         ) from None
     if not (folder / MARKER).is_file():
         raise BadInput(
-            f"{shorten(folder.name)} is there and is no skeleton", hint="name a new folder"
+            f"{shorten(str(folder))} is there and is no skeleton", hint="name a new folder"
         )
     found = read_config(folder / MARKER, what=MARKER)
     if found != marker(entry, tiny=tiny):
         size = "tiny " if found.get("tiny") else ""
         raise BadInput(
-            f"{shorten(folder.name)} holds a {size}skeleton of {shorten(str(found.get('model')))}",
+            f"{shorten(str(folder))} holds a {size}skeleton of {shorten(str(found.get('model')))}",
             hint="name a new folder",
         )
 
@@ -123,10 +126,18 @@ def _check_disk(folder: Path, wanted: int) -> None:
 
 
 def _write(entry: Entry, folder: Path, *, tiny: bool, quiet: bool) -> None:
-    command = [sys.executable, "-m", "autotune.models.skeleton.build", entry.name, str(folder)]
+    command = [sys.executable, "-m", "autotune.models.skeleton.build"]
+    command += [entry.name, str(folder.absolute())]  # which cannot be taken for an option
     command += ["--tiny"] if tiny else []
     with tempfile.TemporaryFile("w+", errors="replace") as log:  # where libraries warn
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        process = subprocess.Popen(
+            command,
+            env=own_environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
         assert process.stdout is not None
         try:
             for line in process.stdout:
