@@ -20,6 +20,8 @@ __all__ = [
     "canonical_json",
     "check_writable",
     "digest",
+    "is_full",
+    "make_folder",
     "parse_json",
     "pretty_json",
     "read_capped",
@@ -84,6 +86,31 @@ def check_writable(path: Path, *, overwrite: bool = False) -> None:
             f"cannot write {_quoted(path)}: its folder is not writable",
             hint="name a file in a folder of yours",
         )
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that is not there yet, and those above it.
+
+    Raises:
+        FileExistsError: If it is there.
+        BadInput: If the path cannot be used.
+        CannotRun: If the disk is full or fails.
+    """
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise _explanation("make", path, error) from error
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what it was made of, says that a disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__
+    return False
 
 
 def write_atomic(path: Path, data: bytes, *, overwrite: bool = False) -> None:

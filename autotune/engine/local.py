@@ -18,12 +18,15 @@ from autotune.engine.base import Step
 from autotune.engine.child import Zygote, child_environment
 from autotune.engine.device_lock import DeviceLock
 from autotune.engine.filming import Filming
+from autotune.engine.log import cap_log
 from autotune.errors import CannotRun
+from autotune.files import make_folder
 from autotune.records import Device, Inspection, InspectSpec, Outcome, TrialSpec
 from autotune.status import Status
 from autotune.trial.wire import (
     INSPECTION,
     LOG,
+    NO_SPACE,
     OUTCOME,
     PROGRESS,
     SPEC,
@@ -37,6 +40,9 @@ _INSPECT_DEADLINE_S = 300.0
 COLD_START_S = 60.0
 #: More progress than any trial writes between two looks.
 _READ_BYTES = 1 << 20
+#: A stopped trial has five seconds to clean up before it is killed; half a minute after that no
+#: signal will end it (fault matrix T11).
+_UNKILLABLE_S = 35.0
 #: Words in a log that name the cause when a native library aborts under a memory limit.
 _NO_MEMORY_WORDS = ("memory allocation of", "bad_alloc", "annot allocate memory")
 
@@ -54,6 +60,8 @@ class _Running:
     stages: list[tuple[str, float]] = field(default_factory=list)
     read: int = 0
     ended_by: Status | None = None
+    ended_s: float = 0.0
+    pid: int | None = None
 
 
 class LocalEngine:
@@ -126,7 +134,7 @@ class LocalEngine:
 
     def submit(self, spec: TrialSpec, folder: Path) -> str:
         """See Engine."""
-        folder.mkdir(parents=True)
+        make_folder(folder)
         write_record(folder, SPEC, spec)
         start_s = self._filming.begin() if self._filming else time.monotonic()
         self._running[spec.trial] = _Running(
@@ -144,15 +152,18 @@ class LocalEngine:
         found: list[Step | Outcome] = []
         for event in self._zygote.events(timeout_s):
             running = self._running.get(event.get("id", ""))
-            if event["event"] == "ended" and running is not None:
+            if event["event"] == "started" and running is not None:
+                running.pid = int(event["pid"])
+            elif event["event"] == "ended" and running is not None:
                 found.extend(_steps(running))
                 found.append(self._finish(running, int(event["code"])))
         lost = self._filming.look() if self._filming else None
         for running in self._running.values():
             found.extend(_steps(running))
+            cap_log(running.folder / LOG)
             if running.ended_by is not None:
-                continue
-            if lost is not None:
+                _refuse_unkillable(running)
+            elif lost is not None:
                 self._stop(running, Status.DEVICE_LOST)
             elif time.monotonic() > running.deadline:
                 self._stop(running, Status.HUNG)
@@ -175,11 +186,12 @@ class LocalEngine:
             self._lock.release()
 
     def _stop(self, running: _Running, why: Status) -> None:
-        running.ended_by = why
+        running.ended_by, running.ended_s = why, time.monotonic()
         self._zygote.send(do="stop", id=running.spec.trial)
 
     def _finish(self, running: _Running, code: int) -> Outcome:
         del self._running[running.spec.trial]
+        cap_log(running.folder / LOG)
         try:
             outcome = written = read_outcome(running.folder, running.spec.trial)
         except ValueError as error:
@@ -190,6 +202,20 @@ class LocalEngine:
             running.folder.mkdir(parents=True, exist_ok=True)  # the trial may have removed it
             write_record(running.folder, OUTCOME, outcome)
         return outcome
+
+
+def _refuse_unkillable(running: _Running) -> None:
+    """A process in the driver may never end; until it does, the device stays locked by it.
+
+    Raises:
+        CannotRun: If the trial was stopped so long ago that nothing will end it.
+    """
+    if time.monotonic() - running.ended_s > _UNKILLABLE_S:
+        raise CannotRun(
+            f"process {running.pid} of trial {running.spec.trial} does not end, not even when it "
+            "is killed",
+            hint="the device's driver may hang: look at the kernel's log, and restart the machine",
+        )
 
 
 def _missing_outcome(running: _Running, code: int, error: str) -> Outcome:
@@ -210,6 +236,8 @@ def _how_it_ended(running: _Running, code: int) -> tuple[Status, str]:
         return Status.HUNG, f"still running after {running.spec.deadline_s:.0f} s"
     if running.ended_by is not None:
         return running.ended_by, running.ended_by.sentence
+    if code == NO_SPACE:
+        return Status.DISK_FULL, "there was no space to write what was measured"
     log = _tail(running.folder)
     if running.spec.budget_bytes and any(words in log for words in _NO_MEMORY_WORDS):
         return Status.OVER_BUDGET, _last_line(running.folder)
