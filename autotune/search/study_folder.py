@@ -1,8 +1,8 @@
 """The folder of a study: a new one, or that of an interrupted study to go on with (design D8).
 
 ``study.json`` says what was asked and where; as long as it does not say that the study ended, the
-same command goes on with it. Whoever runs a study holds a lock on it, so that of two coordinators
-the second one starts a study of its own.
+same command goes on with it. Whoever runs a study holds a lock on it: a second coordinator is told
+who that is (fault matrix C4).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue, ValidationError
 
-from autotune.errors import AutotuneError, BadInput
-from autotune.files import read_capped, write_atomic
+from autotune.errors import AutotuneError, BadInput, CannotRun
+from autotune.files import make_folder, read_capped, write_atomic
+from autotune.holder import holder_of, note_holder
 from autotune.probe.fingerprint import compare
 from autotune.records import Fingerprint, Record
 
@@ -127,17 +128,21 @@ def open_folder(runs: Path, name: str, study: Study, *, restart: bool) -> StudyF
 
     Raises:
         BadInput: If no folder can be made.
+        CannotRun: If another process runs this very study.
     """
     left: list[str] = []
     for path, found in () if restart else _interrupted(runs, study):
-        differences = tuple(compare(found.fingerprint, study.fingerprint))
-        if differences:
-            changed = ", ".join(f"{d.field} was {d.recorded}, is {d.here}" for d in differences)
+        changed = ", ".join(_changes(found, study))
+        if changed:
             left.append(f"the interrupted study in {path} is not continued: {changed}")
             continue
         lock = _claim(path)
-        if lock is not None:
-            return StudyFolder(path=path, study=found, resumed=True, left=(), _lock=lock)
+        if lock is None:
+            raise CannotRun(
+                f"another autotune{holder_of(path / _LOCK)} runs this study, in {path}",
+                hint="wait until it has ended, or begin another study beside it with --restart",
+            )
+        return StudyFolder(path=path, study=found, resumed=True, left=(), _lock=lock)
     path = new_folder(runs, name)
     _write(path, study)
     lock = _claim(path)
@@ -147,7 +152,7 @@ def open_folder(runs: Path, name: str, study: Study, *, restart: bool) -> StudyF
 
 
 def _interrupted(runs: Path, study: Study) -> Iterator[tuple[Path, Study]]:
-    """Studies that asked the same and did not end, the newest first."""
+    """Studies that asked the same, perhaps of another space, and did not end; newest first."""
     found = []
     for path in runs.glob(f"*/{STUDY}"):
         try:
@@ -155,10 +160,33 @@ def _interrupted(runs: Path, study: Study) -> Iterator[tuple[Path, Study]]:
             when = path.stat().st_mtime
         except (ValidationError, AutotuneError, OSError):
             continue  # somebody else's, or of another version
-        if not one.ended and one.asked == study.asked:
+        if not one.ended and {**one.asked, "space": None} == {**study.asked, "space": None}:
             found.append((when, path.parent, one))
     for _, folder, one in sorted(found, key=lambda each: each[0], reverse=True):
         yield folder, one
+
+
+def _changes(found: Study, study: Study) -> Iterator[str]:
+    """What is not as it was when a study began, with both values (fault matrix C11)."""
+    for one in compare(found.fingerprint, study.fingerprint):
+        yield f"{one.field} was {one.recorded}, is {one.here}"
+    before, now = found.asked["space"], study.asked["space"]
+    if before == now:
+        return
+    yield "the search space was another one"
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        old, new = before.get("levers"), now.get("levers")
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            for lever in dict.fromkeys([*old, *new]):
+                if old.get(lever) != new.get(lever):
+                    yield f"{lever} was {_listed(old.get(lever))}, is {_listed(new.get(lever))}"
+
+
+def _listed(wanted: JsonValue) -> str:
+    """What a space has of a lever, in words."""
+    if isinstance(wanted, list):
+        return f"[{', '.join(map(str, wanted))}]"
+    return "absent" if wanted is None else str(wanted)
 
 
 def _claim(folder: Path) -> int | None:
@@ -169,6 +197,7 @@ def _claim(folder: Path) -> int | None:
     except OSError:
         os.close(lock)
         return None
+    note_holder(lock)
     return lock
 
 
@@ -181,14 +210,14 @@ def new_folder(runs: Path, name: str) -> Path:
     for number in range(1, _MOST_RUNS):
         folder = runs / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir(parents=True)
+            make_folder(folder)
         except FileExistsError:
             if runs.exists() and not runs.is_dir():
                 raise BadInput(f"{runs} is a file, not a folder", hint="--runs FOLDER") from None
             continue
-        except OSError as error:
+        except BadInput as error:
             raise BadInput(
-                f"no run folder can be made in {runs}: {error.strerror}", hint="--runs FOLDER"
+                f"no run folder can be made in {runs}: {error.message}", hint="--runs FOLDER"
             ) from None
         return folder
     raise BadInput(f"{runs} holds {_MOST_RUNS} runs of {name}", hint="--runs FOLDER")
