@@ -330,12 +330,14 @@ def _placed(
     requests: Sequence[Request], asked: Asked, outs: Sequence[Path | None]
 ) -> list[Request]:
     """The requests with a folder: a new one, or that of the same study that was interrupted."""
+    from autotune.search.disk import check_room
     from autotune.search.study_folder import open_folder, study_of
 
     first = requests[0]
     size = format_bytes(max(one.budget_bytes for one in requests)).replace(" ", "")
     name = f"{first.model.id.rsplit('/', 1)[-1]}-{size}-{first.device.kind}"
     study = study_of(requests, asked.ram)
+    check_room(Path(asked.runs))
     opened = open_folder(Path(asked.runs), name, study, restart=asked.restart)
     return [
         replace(
