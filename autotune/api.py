@@ -275,6 +275,7 @@ def verify(
     from autotune.again import verify_here
     from autotune.units import parse_percent
 
+    within = parse_percent(max_regression)
     return verify_here(
         _loaded(recipe),
         model=model,
@@ -282,7 +283,7 @@ def verify(
         checkpoints=checkpoints or {},
         out=None if out is None else Path(out),
         force=force,
-        within=parse_percent(max_regression),
+        within=within,
         runs=runs,
         start=lambda request, told: _start_engine("local", request, wait, told),
         listener=listener,

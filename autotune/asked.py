@@ -343,6 +343,7 @@ def _placed(
     Or with what a study that ended has answered.
     """
     from autotune.search.answered import find_answers
+    from autotune.search.disk import check_room
     from autotune.search.study_folder import open_folder, study_of
 
     first = requests[0]
@@ -356,6 +357,7 @@ def _placed(
                 replace(one, recipe_path=out or one.recipe_path)
                 for one, out in zip(answered, outs, strict=True)
             ]
+    check_room(Path(asked.runs))
     opened = open_folder(Path(asked.runs), name, study, restart=asked.restart)
     return [
         replace(

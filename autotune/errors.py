@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     BAD_INPUT = 2
     CANNOT_RUN = 3
     INTERNAL = 4
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 

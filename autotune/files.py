@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ __all__ = [
     "canonical_json",
     "check_writable",
     "digest",
+    "is_full",
     "make_folder",
     "make_private",
     "open_private",
@@ -27,12 +27,8 @@ __all__ = [
     "pretty_json",
     "read_capped",
     "safe_join",
-    "study_name",
     "write_atomic",
 ]
-
-#: Part of a name that a study, a trial or a book may have, on every file system.
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 #: Modes of what lies in the folder of a study: it is its user's, whatever the umask.
 PRIVATE, PRIVATE_FOLDER, PRIVATE_UMASK = 0o600, 0o700, 0o077
@@ -113,6 +109,15 @@ def _check_place(path: Path, overwrite: bool) -> None:
         )
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what it was made of, says that a disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__
+    return False
+
+
 def write_atomic(path: Path, data: bytes, *, overwrite: bool = False, mode: int = _SHARED) -> None:
     """Write a file so that everybody sees all of it or none of it, through a crash too.
 
@@ -160,10 +165,20 @@ def make_folder(path: Path) -> None:
 
 
 def make_private(folder: Path, *, exist_ok: bool = False) -> None:
-    """Make a folder for this user alone, and those above it that are missing."""
+    """Make a folder for this user alone, and those above it that are missing.
+
+    Raises:
+        FileExistsError: If it is there, and may not be.
+        BadInput: As `make_folder`, and so is CannotRun.
+    """
     if not folder.parent.is_dir():
         make_private(folder.parent, exist_ok=True)
-    folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=exist_ok)
+    try:
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=exist_ok)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise _explanation("make", folder, error) from error
 
 
 def open_private(path: str, flags: int) -> int:
@@ -279,20 +294,6 @@ def safe_join(root: Path, *parts: str) -> Path:
                 hint="name a file in that folder",
             )
     return joined
-
-
-def study_name(text: str) -> str:
-    """Check the name of a study, which becomes the name of a folder.
-
-    Raises:
-        BadInput: If it is not 1 to 64 letters, digits, dots, dashes and underscores.
-    """
-    if not NAME.fullmatch(text) or not text.strip("."):
-        raise BadInput(
-            f"{shorten(text)} is not a name for a study",
-            hint="use 1 to 64 of the letters A-Z and a-z, digits, dots, dashes and underscores",
-        )
-    return text
 
 
 def cache_folder(*parts: str) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.stubs.nvml import COMPILER, NO_COMPILER, StubNvml
+from tests.survivors import survivors
 
 #: One thread each: two OpenMP processes that overlap on two cores slow each other 25 times.
 _ENVIRONMENT = {
@@ -26,6 +27,14 @@ _ENVIRONMENT = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--leave-nothing",
+        action="store_true",
+        help="fail if a process, a held lock or a temporary file of the session is left",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(_ENVIRONMENT)
     config.stash[_CACHE] = os.environ["AUTOTUNE_CACHE"] = tempfile.mkdtemp(prefix="autotune-test-")
@@ -33,12 +42,38 @@ def pytest_configure(config: pytest.Config) -> None:
     # What is compiled twice in a session is compiled once, and nothing of an earlier one is used.
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(config.stash[_CACHE], "inductor"))
 
+    if config.getoption("--leave-nothing"):
+        # A folder for temporary files of its own, so that what is left there is the session's.
+        place = Path(config.stash[_CACHE], "temporary")
+        place.mkdir()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(place)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    cache = Path(session.config.stash[_CACHE])
+    if session.config.getoption("--leave-nothing"):
+        left = session.config.stash[_LEFT] = list(survivors(cache, cache / "temporary"))
+        if left and not session.exitstatus:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    left = config.stash.get(_LEFT, None)
+    if left is not None:
+        terminalreporter.section("left behind")
+        for line in left or ["nothing"]:
+            terminalreporter.line(line)
+
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
 
 
 _CACHE = pytest.StashKey[str]()
+_LEFT = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")

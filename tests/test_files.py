@@ -19,7 +19,6 @@ from autotune.files import (
     check_writable,
     read_capped,
     safe_join,
-    study_name,
     write_atomic,
 )
 
@@ -116,6 +115,7 @@ def test_never_writes_through_a_symbolic_link(tmp_path: Path, overwrite: bool) -
     assert names_in(tmp_path) == ["dangling.json", "other", "out.json"]
 
 
+@pytest.mark.fault("C13")
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_refuses_what_is_not_a_file(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "folder").mkdir()
@@ -153,6 +153,7 @@ def test_refuses_a_path_in_one_sentence_before_the_work(
     assert names_in(tmp_path) == ["file", "loop"]
 
 
+@pytest.mark.fault("C13")
 @pytest.mark.skipif(as_root, reason="root may write everywhere")
 def test_refuses_a_folder_that_is_not_writable(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
@@ -168,6 +169,7 @@ def test_writes_into_a_folder_that_cannot_be_listed(tmp_path: Path) -> None:
     assert names_in(folder) == ["out.json"]
 
 
+@pytest.mark.fault("C12")
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("call", ["write", "fsync", "link", "close"])
 def test_a_full_disk_leaves_nothing_and_names_the_free_space(
@@ -187,6 +189,7 @@ def test_a_full_disk_leaves_nothing_and_names_the_free_space(
     assert names_in(tmp_path) == []
 
 
+@pytest.mark.fault("C12")
 def test_a_limit_on_file_size_leaves_nothing(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from autotune.files import write_atomic\n"
@@ -215,6 +218,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert names_in(tmp_path) == []
 
 
+@pytest.mark.fault("C3")
 @pytest.mark.parametrize(
     ("call", "overwrite"), [("fsync", False), ("link", False), ("replace", True)]
 )
@@ -301,20 +305,6 @@ def test_never_leaves_the_root(tmp_path: Path, part: str) -> None:
         safe_join(root, part)
 
 
-@pytest.mark.parametrize("name", ["a", "my-study_1.2", "A" * 64])
-def test_accepts_a_study_name(name: str) -> None:
-    assert study_name(name) == name
-
-
-@pytest.mark.parametrize(
-    "name", ["", "/", ".", "..", "%s", "a b", "a\n", "é", "a" * 65, "a" * 600]
-)
-def test_refuses_a_study_name(name: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        study_name(name)
-    assert len(caught.value.message) < 120
-
-
 def test_the_cache_lies_where_it_is_told_and_is_private(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,6 +327,7 @@ def test_the_cache_follows_the_xdg_standard(
     assert cache_folder() == tmp_path / ".cache" / "autotune"
 
 
+@pytest.mark.fault("C14")
 def test_says_how_to_move_a_cache_that_cannot_be_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,12 +9,19 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TextIO
 
 from autotune.cli.parser import parse
 from autotune.errors import AutotuneError, ExitCode, one_line
 
 #: The disk that the output goes to is full or broken, which is no error of autotune's.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+#: What asks the program to end, and how it then ends.
+_SIGNALS = {
+    signal.SIGINT: ExitCode.INTERRUPTED,
+    signal.SIGTERM: ExitCode.TERMINATED,
+    signal.SIGHUP: ExitCode.HUNG_UP,
+}
 
 
 #: What is read of the environment.
@@ -41,17 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error.message, error.hint)
         return error.exit_code
     except (BrokenPipeError, SystemExit):
-        # Whoever read our output has gone; there is nobody left to tell. Rich makes the second
-        # of the first.
-        _drop_output()
+        # Whoever read our output has gone; there is nobody left to tell.
+        drop(sys.stdout)
         return ExitCode.DONE
-    except Interrupted as stop:
-        return stop.code
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
+    except KeyboardInterrupt as stop:
+        _flush()
+        return stop.code if isinstance(stop, Interrupted) else ExitCode.INTERRUPTED
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-            _drop_output()
+            drop(sys.stdout)
             print_error(f"cannot write: {error.strerror}", "free some space on the disk")
             return ExitCode.CANNOT_RUN
         traceback.print_exc()
@@ -92,22 +97,34 @@ def _prepare_output() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _drop_output() -> None:
+def _flush() -> None:
+    """Print what is left, if the terminal is still there."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop(sys.stdout)
+
+
+def drop(stream: TextIO) -> None:
     """Send what is still buffered nowhere, so that the end of the program does not trip on it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_error(message: str, hint: str | None) -> None:
-    """Print an error in the house's form to standard error."""
-    print(f"error: {message}", file=sys.stderr)
-    if hint:
-        print(f"\nhint: {hint}", file=sys.stderr)
+    """Print an error in the house's form to standard error, if anybody still listens there."""
+    try:
+        print(f"error: {message}", file=sys.stderr)
+        if hint:
+            print(f"\nhint: {hint}", file=sys.stderr)
+    except OSError:
+        drop(sys.stderr)
 
 
 def _listen_to_signals() -> None:
     def stop(number: int, _: object) -> None:
-        interrupted = number == signal.SIGINT
-        raise Interrupted(ExitCode.INTERRUPTED if interrupted else ExitCode.TERMINATED)
+        raise Interrupted(_SIGNALS[signal.Signals(number)])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    for number in _SIGNALS:
+        # Under nohup the end of the terminal is none of the program's.
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)

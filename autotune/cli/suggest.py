@@ -162,7 +162,19 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     options = _options(arguments)
     with make_view(quiet=arguments.quiet) as view:
         results = _suggest(arguments, parse_pins(arguments.set), options, view)
-    if arguments.json:
+    try:
+        _print(results, as_json=arguments.json)
+    except OSError:
+        if results[0].stopped_by is None:
+            raise
+    if results[0].stopped_by is not None:
+        raise results[0].stopped_by  # main knows which signal it was
+    none = any(result.status == "none_fits" for result in results)
+    return ExitCode.NO_RESULT if none else ExitCode.DONE
+
+
+def _print(results: list[Result], *, as_json: bool) -> None:
+    if as_json:
         from autotune.report.json import to_json
 
         answers = [to_json(result) for result in results]
@@ -171,10 +183,6 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         from autotune.report.text import print_results
 
         print_results(results, sys.stdout)
-    if results[0].stopped_by is not None:
-        raise results[0].stopped_by  # main knows which signal it was
-    none = any(result.status == "none_fits" for result in results)
-    return ExitCode.NO_RESULT if none else ExitCode.DONE
 
 
 def _suggest(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from autotune.cli import drop
 from autotune.engine.base import Step
 from autotune.records import Candidate
 from autotune.report.words import change_phrase, console_for, outcome_phrase
@@ -110,7 +111,8 @@ class View:
     def stop_spinner(self) -> None:
         """Take the live line away."""
         if self._spinner is not None:
-            self._spinner.stop()
+            with _whoever_listens():
+                self._spinner.stop()
             self._spinner = None
 
     def _show(self, text: str) -> None:
@@ -119,10 +121,21 @@ class View:
         if self._spinner is None:
             # One repaint a second is all the spinner may cost a trial on the same cores.
             self._spinner = self._console.status("", refresh_per_second=1)
-            self._spinner.start()
+            with _whoever_listens():
+                self._spinner.start()
         from rich.text import Text
 
         self._spinner.update(Text(text, no_wrap=True, overflow="ellipsis"))
 
     def _line(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
+        with _whoever_listens():
+            self._console.print(text, soft_wrap=True)
+
+
+@contextmanager
+def _whoever_listens() -> Iterator[None]:
+    """Around what is shown: whose reader, terminal or disk is gone, a study goes on (C16)."""
+    try:
+        yield
+    except OSError:
+        drop(sys.stderr)

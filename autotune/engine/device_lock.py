@@ -7,7 +7,6 @@ descriptor, so the device stays locked exactly as long as any of them lives.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import tempfile
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autotune.errors import CannotRun
+from autotune.holder import holder_of, note_holder
 from autotune.records import Device
 
 _POLL_S = 0.5
@@ -45,8 +45,7 @@ class DeviceLock:
         except BaseException:
             os.close(self.descriptor)
             raise
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
+        note_holder(self.descriptor)
 
     def _acquire(self, device: Device, wait: bool, waiting: Callable[[str], None] | None) -> None:
         while True:
@@ -54,7 +53,7 @@ class DeviceLock:
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
-                sentence = f"{device.name} is in use by another autotune{_holder(self.path)}"
+                sentence = f"{device.name} is in use by another autotune{holder_of(self.path)}"
                 if not wait:
                     raise CannotRun(
                         sentence, hint="leave out --no-wait to wait until it is free"
@@ -103,10 +102,3 @@ def _open_shared(path: Path) -> int:
             hint="remove it if no autotune is running, or set AUTOTUNE_LOCKS",
         ) from None
     return descriptor
-
-
-def _holder(path: Path) -> str:
-    try:
-        return f" (process {json.loads(path.read_bytes()[:1000])['pid']})"
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return ""

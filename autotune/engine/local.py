@@ -18,6 +18,7 @@ from autotune.engine.base import Step
 from autotune.engine.child import Zygote, child_environment
 from autotune.engine.device_lock import DeviceLock
 from autotune.engine.filming import Filming
+from autotune.engine.log import cap_log
 from autotune.errors import CannotRun
 from autotune.files import PRIVATE_UMASK, make_private
 from autotune.records import Device, Inspection, InspectSpec, Outcome, TrialSpec
@@ -25,6 +26,7 @@ from autotune.status import Status
 from autotune.trial.wire import (
     INSPECTION,
     LOG,
+    NO_SPACE,
     OUTCOME,
     PROGRESS,
     SPEC,
@@ -39,6 +41,9 @@ _INSPECT_DEADLINE_S = 300.0
 COLD_START_S = 60.0
 #: More progress than any trial writes between two looks.
 _READ_BYTES = 1 << 20
+#: A stopped trial has five seconds to clean up before it is killed; half a minute after that no
+#: signal will end it (fault matrix T11).
+_UNKILLABLE_S = 35.0
 #: Words in a log that name the cause when a native library aborts under a memory limit.
 _NO_MEMORY_WORDS = ("memory allocation of", "bad_alloc", "annot allocate memory")
 
@@ -58,6 +63,8 @@ class _Running:
     read: int = 0
     ended_by: Status | None = None
     why: str = ""
+    ended_s: float = 0.0
+    pid: int | None = None
 
 
 class LocalEngine:
@@ -152,15 +159,18 @@ class LocalEngine:
         found: list[Step | Outcome] = []
         for event in self._zygote.events(timeout_s):
             running = self._running.get(event.get("id", ""))
-            if event["event"] == "ended" and running is not None:
+            if event["event"] == "started" and running is not None:
+                running.pid = int(event["pid"])
+            elif event["event"] == "ended" and running is not None:
                 found.extend(_steps(running))
                 found.append(self._finish(running, int(event["code"])))
         lost = self._filming.look() if self._filming else None
         for running in self._running.values():
             found.extend(_steps(running))
+            cap_log(running.folder / LOG)
             if running.ended_by is not None:
-                continue
-            if lost is not None:
+                _refuse_unkillable(running)
+            elif lost is not None:
                 self._stop(running, Status.DEVICE_LOST)
             elif stuck := _stuck(running):
                 self._stop(running, Status.HUNG, stuck)
@@ -184,10 +194,12 @@ class LocalEngine:
 
     def _stop(self, running: _Running, status: Status, why: str = "") -> None:
         running.ended_by, running.why = status, why or status.sentence
+        running.ended_s = time.monotonic()
         self._zygote.send(do="stop", id=running.spec.trial)
 
     def _finish(self, running: _Running, code: int) -> Outcome:
         del self._running[running.spec.trial]
+        cap_log(running.folder / LOG)
         try:
             outcome = written = read_outcome(running.folder, running.spec.trial)
         except ValueError as error:
@@ -211,6 +223,20 @@ def _stuck(running: _Running) -> str:
     return ""
 
 
+def _refuse_unkillable(running: _Running) -> None:
+    """A process in the driver may never end; until it does, the device stays locked by it.
+
+    Raises:
+        CannotRun: If the trial was stopped so long ago that nothing will end it.
+    """
+    if time.monotonic() - running.ended_s > _UNKILLABLE_S:
+        raise CannotRun(
+            f"process {running.pid} of trial {running.spec.trial} does not end, not even when it "
+            "is killed",
+            hint="the device's driver may hang: look at the kernel's log, and restart the machine",
+        )
+
+
 def _missing_outcome(running: _Running, code: int, error: str) -> Outcome:
     """Say why a process left no outcome, from how it ended and what it logged."""
     status, message = _how_it_ended(running, code)
@@ -227,6 +253,8 @@ def _missing_outcome(running: _Running, code: int, error: str) -> Outcome:
 def _how_it_ended(running: _Running, code: int) -> tuple[Status, str]:
     if running.ended_by is not None:
         return running.ended_by, running.why
+    if code == NO_SPACE:
+        return Status.DISK_FULL, "there was no space to write what was measured"
     log = _tail(running.folder)
     if running.spec.budget_bytes and any(words in log for words in _NO_MEMORY_WORDS):
         return Status.OVER_BUDGET, _last_line(running.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
@@ -24,7 +25,12 @@ _NARROWEST, _USUAL_WIDTH = 20, 80
 
 def console_for(stream: TextIO) -> Console:
     """A console that writes plain text where the stream is not a terminal."""
-    from rich.console import Console
+    from rich.console import Console as Rich
+
+    class Console(Rich):
+        def on_broken_pipe(self) -> None:
+            """Rich's own throws away standard output, whichever stream it was."""
+            raise BrokenPipeError(errno.EPIPE, "nobody reads it any more")
 
     width = None if stream.isatty() else _PIPED_WIDTH
     # No markup: what is printed is data, and data may hold square brackets.

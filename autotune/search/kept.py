@@ -14,21 +14,29 @@ from pathlib import Path
 
 from autotune.records import Outcome, TrialSpec
 from autotune.status import Status, Teaches
-from autotune.trial.wire import SPEC, UNJUDGED, read_outcome, read_record
+from autotune.trial.wire import OUTCOME, SPEC, UNJUDGED, read_outcome, read_record
 
 
 @dataclass(kw_only=True)
 class Kept:
     """Outcomes by what was run, in the order in which they were.
 
-    ``highest`` is the largest number of a trial's folder, whether or not it has an outcome.
+    ``highest`` is the largest number of a trial's folder, whether or not it has an outcome, and
+    ``damaged`` are the folders with one that cannot be read.
     """
 
     highest: int = 0
+    damaged: list[str] = field(default_factory=list)
     _found: dict[str, deque[Outcome]] = field(default_factory=lambda: defaultdict(deque))
 
     def __len__(self) -> int:
         return sum(map(len, self._found.values()))
+
+    @property
+    def left_out(self) -> str:
+        """The first of what is damaged, and how much is."""
+        listed = ", ".join(self.damaged[:3]) + (", …" if len(self.damaged) > 3 else "")
+        return f"{listed} ({len(self.damaged)} in all)"
 
     def take(self, spec: TrialSpec) -> Outcome | None:
         """The outcome of such a trial, once; ``None`` if it has to be run."""
@@ -54,7 +62,8 @@ def read_kept(trials: Path) -> Kept:
             spec = read_record(folder, SPEC, TrialSpec)
             kept.add(spec, read_outcome(folder, folder.name))
         except ValueError:
-            continue
+            if (folder / OUTCOME).exists():
+                kept.damaged.append(folder.name)
     return kept
 
 

@@ -14,6 +14,7 @@ from autotune.errors import CannotRun
 from autotune.levers import by_schedule, start_up_s
 from autotune.records import Candidate, Effort, Outcome, TrialSpec, Workload
 from autotune.search.calm import Calm, was_spoilt
+from autotune.search.disk import check_room
 from autotune.search.doubt import Doubt
 from autotune.search.gate import Gate
 from autotune.search.history import History, Tried, latency_of
@@ -197,6 +198,7 @@ class Runner:
         )
 
     def _run_now(self, spec: TrialSpec, candidate: Candidate, why: str) -> Outcome:
+        check_room(self.request.folder)
         if self._spoilt is not None:
             self.calm.wait(self._spoilt, self.stop_at)
         if self.request.objective.counts_start:

@@ -22,13 +22,14 @@ from autotune.recipe.schema import Recipe
 from autotune.recipe.write import write_recipe
 from autotune.records import Choice, InspectSpec, candidate_key
 from autotune.search.admission import Admission
+from autotune.search.disk import reserve
 from autotune.search.doubt import make_doubt
 from autotune.search.drift import Drifted
 from autotune.search.funnel import count_funnel
 from autotune.search.gate import make_gate
 from autotune.search.history import History
 from autotune.search.hunt import Hunt
-from autotune.search.kept import read_kept
+from autotune.search.kept import Kept, read_kept
 from autotune.search.listener import Listener
 from autotune.search.needed import Needed
 from autotune.search.publish import Winner, compose
@@ -122,13 +123,11 @@ def run_studies(
         gate=make_gate(first),
         kept=read_kept(first.folder / "trials"),
     )
-    for sentence in first.opened.left if first.opened else ():
-        listener.said(sentence)
-    if len(runner.kept):
-        listener.said(f"going on with an interrupted study: {len(runner.kept)} trials are kept")
+    _tell_kept(first, runner.kept, listener)
     stopped_by, broke = None, None
     try:
-        _run(hunts, runner)
+        with reserve(first.folder):
+            _run(hunts, runner)
     except KeyboardInterrupt as interrupt:
         stopped_by = interrupt
     except NoResult:
@@ -142,8 +141,11 @@ def run_studies(
     for number, hunt in enumerate(hunts):
         hunt.begin(hunts[:number])  # what was not reached has what was measured so far
     seconds = time.monotonic() - start
-    results = [_publish(hunt, runner, seconds, stopped_by) for hunt in hunts]
-    _record(hunts, listener)
+    try:
+        results = [_publish(hunt, runner, seconds, stopped_by) for hunt in hunts]
+        _record(hunts, listener)
+    except CannotRun as error:
+        raise broke or error from None  # what stopped the study keeps it from writing, too
     if broke is not None:
         for one in results:
             if one.recipe is not None:
@@ -152,6 +154,16 @@ def run_studies(
     if stopped_by is None and not any(one.unfinished for one in results):
         _end(first, results)
     return results
+
+
+def _tell_kept(request: Request, kept: Kept, listener: Listener) -> None:
+    """Say what of an interrupted study is used, and what is not."""
+    for sentence in request.opened.left if request.opened else ():
+        listener.said(sentence)
+    if len(kept):
+        listener.said(f"going on with an interrupted study: {len(kept)} trials are kept")
+    if kept.damaged:
+        listener.said(f"outcomes that cannot be read are left out: {kept.left_out}")
 
 
 def _end(request: Request, results: Sequence[Result]) -> None:

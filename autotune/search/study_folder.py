@@ -2,7 +2,7 @@
 
 ``study.json`` says what was asked and where; as long as it does not say that the study ended, the
 same command goes on with it, and is answered by it from then on (`answered`). Whoever runs a study
-holds a lock on it, so that of two coordinators the second one starts a study of its own.
+holds a lock on it: a second coordinator is told who that is (fault matrix C4).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
-from autotune.errors import AutotuneError, BadInput, shorten
-from autotune.files import PRIVATE, PRIVATE_FOLDER, make_folder, write_atomic
+from autotune.errors import AutotuneError, BadInput, CannotRun, shorten
+from autotune.files import PRIVATE, make_folder, make_private, write_atomic
+from autotune.holder import holder_of, note_holder
 from autotune.probe.fingerprint import compare
 from autotune.records import Fingerprint, Record
 from autotune.stored import read_stored
@@ -153,18 +154,22 @@ def open_folder(runs: Path, name: str, study: Study, *, restart: bool) -> StudyF
 
     Raises:
         BadInput: If no folder can be made.
+        CannotRun: If another process runs this very study.
     """
     make_folder(runs)  # before it is looked into
     left: list[str] = []
     for path, found in () if restart else _same(runs, study, ended=False):
-        differences = tuple(compare(found.fingerprint, study.fingerprint))
-        if differences:
-            changed = ", ".join(f"{d.field} was {d.recorded}, is {d.here}" for d in differences)
+        changed = ", ".join(_changes(found, study))
+        if changed:
             left.append(f"the interrupted study in {path} is not continued: {changed}")
             continue
         lock = _claim(path)
-        if lock is not None:
-            return StudyFolder(path=path, study=found, resumed=True, left=(), _lock=lock)
+        if lock is None:
+            raise CannotRun(
+                f"another autotune{holder_of(path / _LOCK)} runs this study, in {path}",
+                hint="wait until it has ended, or begin another study beside it with --restart",
+            )
+        return StudyFolder(path=path, study=found, resumed=True, left=(), _lock=lock)
     path = new_folder(runs, name)
     _write(path, study)
     lock = _claim(path)
@@ -177,12 +182,12 @@ def ended_studies(runs: Path, study: Study) -> Iterator[tuple[Path, Study]]:
     """Studies that asked the same on the same machine and ended, the newest first."""
     make_folder(runs)  # before it is looked into
     for path, found in _same(runs, study, ended=True):
-        if not any(compare(found.fingerprint, study.fingerprint)):
+        if not any(_changes(found, study)):
             yield path, found
 
 
 def _same(runs: Path, study: Study, *, ended: bool) -> Iterator[tuple[Path, Study]]:
-    """Studies that asked the same, and ended or did not, the newest first."""
+    """Studies that asked the same, perhaps of another space, and ended or not; newest first."""
     found = []
     for path in runs.glob(f"*/{STUDY}"):
         try:
@@ -190,10 +195,34 @@ def _same(runs: Path, study: Study, *, ended: bool) -> Iterator[tuple[Path, Stud
             when = path.stat().st_mtime
         except (AutotuneError, OSError):
             continue  # somebody else's, or of another version
-        if one.ended is ended and one.asked == study.asked:
+        alike = {**one.asked, "space": None} == {**study.asked, "space": None}
+        if one.ended is ended and alike:
             found.append((when, path.parent, one))
     for _, folder, one in sorted(found, key=lambda each: each[0], reverse=True):
         yield folder, one
+
+
+def _changes(found: Study, study: Study) -> Iterator[str]:
+    """What is not as it was when a study began, with both values (fault matrix C11)."""
+    for one in compare(found.fingerprint, study.fingerprint):
+        yield f"{one.field} was {one.recorded}, is {one.here}"
+    before, now = found.asked["space"], study.asked["space"]
+    if before == now:
+        return
+    yield "the search space was another one"
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        old, new = before.get("levers"), now.get("levers")
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            for lever in dict.fromkeys([*old, *new]):
+                if old.get(lever) != new.get(lever):
+                    yield f"{lever} was {_listed(old.get(lever))}, is {_listed(new.get(lever))}"
+
+
+def _listed(wanted: JsonValue) -> str:
+    """What a space has of a lever, in words."""
+    if isinstance(wanted, list):
+        return f"[{', '.join(map(str, wanted))}]"
+    return "absent" if wanted is None else str(wanted)
 
 
 def _claim(folder: Path) -> int | None:
@@ -204,6 +233,7 @@ def _claim(folder: Path) -> int | None:
     except OSError:
         os.close(lock)
         return None
+    note_holder(lock)
     return lock
 
 
@@ -218,12 +248,12 @@ def new_folder(runs: Path, name: str) -> Path:
     for number in range(1, _MOST_RUNS):
         folder = runs / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir(mode=PRIVATE_FOLDER)
+            make_private(folder)
         except FileExistsError:
             continue
-        except OSError as error:
+        except BadInput as error:
             raise BadInput(
-                f"no run folder can be made in {shorten(str(runs))}: {error.strerror}",
+                f"no run folder can be made in {shorten(str(runs))}: {error.message}",
                 hint="--runs FOLDER",
             ) from None
         return folder

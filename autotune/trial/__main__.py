@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import os
@@ -9,6 +10,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 #: Of at most 1000; ordinary processes have 0.
@@ -17,6 +19,7 @@ _OOM_SCORE = "800"
 
 def run_job(folder: Path, job: str) -> None:
     """Run the job whose request lies in the folder."""
+    folder = folder.absolute()  # a library may go to another one
     if job == "inspect":
         from autotune.trial.inspect import inspect_folder
 
@@ -40,6 +43,28 @@ def process_control(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value)
 
 
+def report(error: BaseException) -> int:
+    """Log an error; returns the exit status, which says what kept the outcome from being written.
+
+    On a full disk there is nowhere to log it.
+    """
+    from autotune.files import is_full
+    from autotune.trial.wire import DEEPEST, NO_SPACE
+
+    with contextlib.suppress(OSError):
+        traceback.print_exception(error, limit=DEEPEST)
+    return NO_SPACE if is_full(error) else 1
+
+
+def leave(code: int) -> NoReturn:
+    """End this process. Libraries leave threads behind that block a normal exit."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
 def first_to_go() -> None:
     """Ask the kernel to end this process before the coordinator when memory runs out."""
     try:
@@ -58,13 +83,10 @@ def main() -> None:
             die_with(int(sys.argv[3]))
         run_job(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "trial")
         code = 0
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        code = report(error)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Libraries leave threads behind that block a normal exit; the result is on disk.
-        os._exit(code)
+        leave(code)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from autotune.files import write_atomic
+from autotune.files import is_full, write_atomic
 from autotune.levers.mechanisms.compiler import plain_folder
 from autotune.levers.mechanisms.torch_names import is_accelerator, torch_module
 from autotune.records import Device, DeviceKind
@@ -154,14 +154,14 @@ def classify(
         return Status.TOO_SLOW
     if isinstance(error, KeyboardInterrupt):
         return Status.CANCELLED
-    text = str(error).lower() if isinstance(error, (RuntimeError, OSError)) else ""
+    text = str(error).lower() if isinstance(error, (RuntimeError, OSError, SystemError)) else ""
     if isinstance(error, torch.OutOfMemoryError) or _says(text, _NO_VRAM):
         return Status.OVER_BUDGET if budget_bytes else Status.OUT_OF_VRAM
     if isinstance(error, MemoryError) or _errno(error) == errno.ENOMEM or _says(text, _NO_RAM):
         # Where the device is the host, the budget is what ran out; elsewhere the host did.
         on_host = device in ("cpu", "mps")
         return Status.OVER_BUDGET if budget_bytes and on_host else Status.OUT_OF_RAM
-    if _errno(error) in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return Status.DISK_FULL
     if _says(text, _LOST):
         return Status.DEVICE_LOST
@@ -191,6 +191,8 @@ _NO_RAM = (
     "not enough memory",
     "could not create a primitive",
     "could not create a memory",
+    # CPython 3.11, where a frame of Python finds no memory: what runs wild in recursion ends so.
+    "error return without exception set",
     # Inside dynamo and inductor every error becomes one of theirs.
     "memoryerror",
     "bad_alloc",

@@ -45,7 +45,8 @@ def patience(
         wins = spec.give_up_above_s * multiple
         limit = max(floor, wins * _FIRST_CALL_ALLOWANCE) + start_up_s
         if limit < left:
-            return limit, None
+            why = f"to compile and run once took more than {limit:.3g} s" if start_up_s else None
+            return limit, why
     return left, f"the deadline of {spec.deadline_s:.3g} s was reached"
 
 

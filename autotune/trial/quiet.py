@@ -12,13 +12,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotune.units import format_bytes
+
 #: Half of what makes a result unstable (M8), and more than a coordinator that polls: of the
 #: processors' time for others, and of a generation's for waiting.
 _SHARE = 0.05
 #: Times of processes are counted in hundredths of a second: less than three is no finding.
 _LEAST_S = 0.03
+#: As much as takes an SSD a quarter of a second, page by page (fault matrix G12).
+_SWAPPED_BYTES = 10 << 20
 #: Between two looks at whether it is quiet.
 _LOOK_S = 0.25
+_SWAPS = ("pswpin ", "pswpout ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +31,8 @@ class Moment:
     """Seconds up to now: of all processors that may be used, and of this session's processes.
 
     ``waited_s`` is what this process's threads waited for a processor, ``None`` where the kernel
-    does not say; ``stolen_s`` is what the hypervisor gave to other machines.
+    does not say; ``stolen_s`` is what the hypervisor gave to other machines; ``swapped_bytes`` is
+    what the host moved between memory and swap, in both directions.
     """
 
     at_s: float
@@ -35,6 +41,7 @@ class Moment:
     stolen_s: float
     own_s: float
     waited_s: float | None
+    swapped_bytes: int = 0
 
 
 def now(root: Path = Path("/")) -> Moment | None:
@@ -50,6 +57,7 @@ def now(root: Path = Path("/")) -> Moment | None:
             stolen_s=stolen_s,
             own_s=_session_s(root),
             waited_s=_waited_s(root),
+            swapped_bytes=_swapped_bytes(root),
         )
     except (OSError, ValueError, IndexError):
         return None
@@ -59,6 +67,9 @@ def disturbance(before: Moment | None, after: Moment | None) -> str | None:
     """What disturbed this process between two moments, in a sentence, or ``None``."""
     if before is None or after is None or after.all_s <= before.all_s:
         return None
+    swapped = after.swapped_bytes - before.swapped_bytes
+    if swapped >= _SWAPPED_BYTES:
+        return f"the host moved {format_bytes(swapped)} between memory and swap"
     others_s = after.busy_s - before.busy_s - (after.own_s - before.own_s)
     share = others_s / (after.all_s - before.all_s)
     if others_s < _LEAST_S or share < _SHARE:
@@ -101,6 +112,16 @@ def _processors(root: Path) -> tuple[float, float, float]:
         raise ValueError("no line of a processor that may be used")
     tick_s = 1 / os.sysconf("SC_CLK_TCK")
     return total * tick_s, (total - idle) * tick_s, stolen * tick_s
+
+
+def _swapped_bytes(root: Path) -> int:
+    """What was swapped in and out since the start; 0 where the kernel does not say."""
+    try:
+        lines = (root / "proc/vmstat").read_text().splitlines()
+        pages = sum(int(line.split()[1]) for line in lines if line.startswith(_SWAPS))
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _session_s(root: Path) -> float:

@@ -17,7 +17,7 @@ from autotune.levers.mechanisms.torch_names import is_accelerator
 from autotune.quality import least_alike
 from autotune.records import Discarded, Health, Likeness, Outcome, TrialSpec
 from autotune.status import Status
-from autotune.trial import clock, generate, likeness, output, prepared, quiet
+from autotune.trial import clock, compiled, generate, likeness, output, prepared, quiet
 from autotune.trial.guard import (
     GaveUp,
     classify,
@@ -31,7 +31,15 @@ from autotune.trial.memory import Meter, make_meter
 from autotune.trial.patience import end_if_hopeless, left_out_s, made, patience
 from autotune.trial.pictures import Pixels, Shot, read_shots, shots_of, write_shots
 from autotune.trial.weights import stored_bytes
-from autotune.trial.wire import OUTCOME, PICTURE, SPEC, Progress, read_record, write_record
+from autotune.trial.wire import (
+    DEEPEST,
+    OUTCOME,
+    PICTURE,
+    SPEC,
+    Progress,
+    read_record,
+    write_record,
+)
 from autotune.units import format_bytes
 
 #: How often samples are made again that were disturbed (M10), after waiting so long for quiet.
@@ -45,6 +53,8 @@ def run_folder(folder: Path) -> Outcome:
     spec = read_record(folder, SPEC, TrialSpec)
     trial, outcome = _run(spec, folder)
     write_record(folder, OUTCOME, outcome)
+    if spec.prepared and outcome.samples_s and levers.start_up_s(spec.choices):
+        compiled.note_compiled(Path(spec.prepared))
     target = trial.target
     if outcome.status is Status.MEASURED and target is not None and target.quantization:
         # Neither time nor memory of it count: the outcome is on the disk already.
@@ -68,8 +78,8 @@ def _run(spec: TrialSpec, folder: Path) -> tuple[_Trial, Outcome]:
         trial.run()
         status, message = trial.judge()
     except (Exception, GaveUp, KeyboardInterrupt) as error:
-        traceback.print_exc()
         lift_budget(spec.device)
+        traceback.print_exc(limit=DEEPEST)
         status = classify(
             error,
             budget_bytes=spec.budget_bytes,
@@ -116,6 +126,8 @@ class _Trial:
         import transformers  # noqa: F401
 
         spec = self.spec
+        if spec.prepared and levers.start_up_s(spec.choices):
+            compiled.check_compiled(Path(spec.prepared))
         # A cold process imports here, where neither time nor memory is counted; a fork has it.
         getattr(diffusers, spec.model.pipeline, None)
         if spec.threads:
@@ -375,7 +387,7 @@ def _weights(target: Target | None) -> dict[str, int]:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else ""
+    text = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])  # dynamo's has two
     kind = "" if isinstance(error, GaveUp) else f"{type(error).__name__}: "
     return f"{kind}{text}"[:500]
 

@@ -21,6 +21,10 @@ LOG = "log.txt"
 PICTURE = "picture.png"
 #: Lies there as long as an outcome is not yet held against what was filmed meanwhile.
 UNJUDGED = "unjudged"
+#: The exit status of a process that could not write (EX_IOERR of sysexits.h).
+NO_SPACE = 74
+#: The innermost frames of an error that are logged: a recursion that ran wild has millions.
+DEEPEST = -40
 
 #: The largest outcome is a few hundred samples and a dozen pieces of evidence: 30 KB.
 _CAP_BYTES = 4 << 20

@@ -32,7 +32,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from autotune.records import Device
-from autotune.trial.__main__ import die_with, first_to_go, process_control, run_job
+from autotune.trial.__main__ import (
+    die_with,
+    first_to_go,
+    leave,
+    process_control,
+    report,
+    run_job,
+)
 from autotune.trial.asleep import driver_asleep
 from autotune.trial.wire import LOG
 
@@ -208,14 +215,10 @@ def _become_trial(folder: Path, job: str, parent: int) -> NoReturn:
         faulthandler.enable(sys.stderr)
         run_job(folder, job)
         code = 0
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        code = report(error)
     finally:
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
+        leave(code)
 
 
 def _import_everything(pipeline: str, card: Device | None) -> dict[str, Any]:

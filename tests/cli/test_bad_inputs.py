@@ -22,6 +22,10 @@ HOUSE_FORM = re.compile(r"error: (?P<error>[^\n]+)\n\nhint: (?P<hint>[^\n]+)\n")
 LONGEST = 500
 
 
+#: What the command listens to.
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the command is run: files that are somebody's."""
@@ -29,12 +33,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "a-folder").mkdir()
     (tmp_path / "a-link").symlink_to(tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path)
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: signal.getsignal(number) for number in STOPS}
     yield tmp_path
     for number, handler in kept.items():
         signal.signal(number, handler)
 
 
+@pytest.mark.fault("C13")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("bad", INPUTS, ids=[bad.name for bad in INPUTS])
 def test_a_bad_input_is_refused_with_its_sentence_and_leaves_nothing(
@@ -86,6 +91,7 @@ def test_a_name_of_half_a_character_is_refused_wherever_it_is_given(
     assert sorted(path.name for path in folder.iterdir()) == ["a-file", "a-folder", "a-link"]
 
 
+@pytest.mark.fault("C13")
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_refused(
     folder: Path, capsys: pytest.CaptureFixture[str]

@@ -159,6 +159,7 @@ def test_doctor_prints_one_json_list_of_findings(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- output that goes nowhere
 
 
+@pytest.mark.fault("C16")
 @pytest.mark.parametrize("arguments", [["--help"], ["probe"], ["probe", "--json"], ["levers"]])
 def test_a_reader_that_has_gone_is_no_error(tmp_path: Path, arguments: list[str]) -> None:
     reading, writing = os.pipe()
@@ -177,6 +178,7 @@ def test_a_reader_that_has_gone_is_no_error(tmp_path: Path, arguments: list[str]
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.fault("C16")
 @pytest.mark.parametrize("arguments", [["--help"], ["explain"], ["explain", "--json"]])
 def test_a_standard_output_that_is_closed_is_no_error(
     tmp_path: Path, recipe: Path, arguments: list[str]
@@ -192,6 +194,7 @@ def test_a_standard_output_that_is_closed_is_no_error(
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.fault("C12")
 def test_a_full_disk_is_told_in_the_house_form(tmp_path: Path, recipe: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

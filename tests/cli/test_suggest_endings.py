@@ -106,6 +106,7 @@ class Running:
         ]
 
 
+@pytest.mark.fault("C1", "C2")
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
 )
@@ -126,6 +127,7 @@ def test_a_signal_in_the_middle_of_a_study_leaves_a_provisional_recipe_and_no_pr
     assert "Traceback" not in running.read(running.log)
 
 
+@pytest.mark.fault("C1")
 def test_a_signal_before_anything_was_measured_is_answered_with_a_sentence(tmp_path: Path) -> None:
     running = Running(tmp_path, *QUICK, "--vram", "1GB", "--out", "best.json")
     running.wait_for("\nSearch\n")
@@ -140,6 +142,7 @@ def test_a_signal_before_anything_was_measured_is_answered_with_a_sentence(tmp_p
     assert "Traceback" not in running.read(running.log)
 
 
+@pytest.mark.fault("C2")
 def test_a_signal_while_torch_is_imported_leaves_no_process(tmp_path: Path) -> None:
     running = Running(tmp_path, *QUICK, "--vram", "1GB")
     until = time.monotonic() + 30

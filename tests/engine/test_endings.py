@@ -43,6 +43,7 @@ def is_free(mark: str) -> bool:
     return True
 
 
+@pytest.mark.fault("T9")
 def test_closing_an_engine_ends_what_still_runs_and_what_libraries_print_is_no_event(
     tmp_path: Path,
 ) -> None:
@@ -61,6 +62,7 @@ def test_closing_an_engine_ends_what_still_runs_and_what_libraries_print_is_no_e
     assert "noise" in (tmp_path / "trial" / "log.txt").read_text()
 
 
+@pytest.mark.fault("C3")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_cold_trial_goes_with_its_zygote(tmp_path: Path, number: signal.Signals) -> None:
     mark = f"cold-{number.name}"
@@ -88,6 +90,7 @@ def test_a_killed_zygote_is_an_environment_that_cannot_be_used(tmp_path: Path) -
     wait_until(lambda: is_free("bereft"), 3)
 
 
+@pytest.mark.fault("C3", "G6")
 def test_a_killed_coordinator_leaves_no_process_and_a_free_device(tmp_path: Path) -> None:
     tiny_model("sd15")  # built here, found in the cache there
     mark = "orphaned"
@@ -106,7 +109,7 @@ def test_a_killed_coordinator_leaves_no_process_and_a_free_device(tmp_path: Path
         coordinator.kill()
         coordinator.wait(10)
         assert len(marked(mark)) == 3
-        with pytest.raises(CannotRun, match=rf"in use .*\(process {coordinator.pid}\)"):
+        with pytest.raises(CannotRun, match=f"what process {coordinator.pid} left running"):
             DeviceLock(CPU.but(uuid=mark), wait=False)
         zygote.send_signal(signal.SIGCONT)
         wait_until(lambda: not marked(mark), 5)
@@ -134,3 +137,32 @@ def test_a_look_at_a_model_that_does_not_end_is_said_in_a_sentence(
     monkeypatch.setattr(local, "_INSPECT_DEADLINE_S", 0.1)
     with pytest.raises(CannotRun, match="looking at sd15 took more than 0 s"):
         local.inspect_alone(InspectSpec(model=tiny_model("sd15"), device=CPU), tmp_path)
+
+
+#: No signal has any effect: as for a process that sleeps in its driver.
+POWERLESS = """
+import os, sys
+if "autotune.trial.zygote" in sys.orig_argv:
+    os.kill = os.killpg = lambda *_: None
+"""
+
+
+@pytest.mark.fault("T11")
+def test_a_process_that_nothing_ends_stops_the_study_by_name_and_keeps_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(POWERLESS)
+    monkeypatch.setattr(local, "_UNKILLABLE_S", 0.5)
+    with local_engine(tmp_path, "powerless", cold=True, path=[tmp_path]) as engine:
+        engine.submit(trial_spec(choices=STUBBORN), tmp_path / "trial")
+        wait_until(lambda: len(marked("powerless")) == 2, 10)
+        (process,) = trial_processes("powerless")
+        engine.cancel("t")
+        with pytest.raises(CannotRun, match=rf"process {process.pid} of trial t does not end"):
+            follow(engine, "t")
+        assert process.is_running()
+        assert not is_free("powerless")
+        engine._lock.release()
+        assert not is_free("powerless"), "the process itself has it"
+    wait_until(lambda: not marked("powerless"), 5)
+    wait_until(lambda: is_free("powerless"), 3)

@@ -48,6 +48,7 @@ def filmed(
         yield engine
 
 
+@pytest.mark.fault("T2")
 def test_a_trial_is_filmed_and_its_outcome_on_the_disk_is_the_one_that_is_told(
     filmed: LocalEngine, nvml: StubNvml, folder: Folder, tmp_path: Path
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_trial_is_filmed_and_its_outcome_on_the_disk_is_the_one_that_is_told(
     assert read_outcome(place, "u") == outcome
 
 
+@pytest.mark.fault("G3")
 def test_a_trial_on_a_card_that_is_lost_is_ended_and_no_other_is_begun(
     filmed: LocalEngine, nvml: StubNvml, folder: Folder
 ) -> None:

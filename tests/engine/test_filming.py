@@ -113,6 +113,7 @@ def test_a_trial_that_saw_more_itself_keeps_its_peak(stage: Stage) -> None:
     assert outcome.memory == own.but(device_bytes=10 * GIB)
 
 
+@pytest.mark.fault("T2")
 def test_a_peak_above_the_budget_that_only_the_film_saw_is_over_budget(stage: Stage) -> None:
     outcome = stage.trial({"free": 110 * GIB}, budget_bytes=15 * GIB)
     assert outcome.status is Status.OVER_BUDGET
@@ -131,6 +132,7 @@ def test_what_a_trial_does_after_all_that_is_measured_does_not_count(stage: Stag
     assert outcome.memory.peak_bytes == 10 * GIB
 
 
+@pytest.mark.fault("G9")
 def test_heat_disturbs_a_measurement_and_excuses_one_that_was_too_slow(stage: Stage) -> None:
     hot = {"reasons": 0x40 | 0x4, "temperature": 95}
     outcome = stage.trial(hot)
@@ -143,6 +145,7 @@ def test_heat_disturbs_a_measurement_and_excuses_one_that_was_too_slow(stage: St
     assert "slower than the deadline (so it ended), and the device slowed" in slow.message
 
 
+@pytest.mark.fault("G9")
 def test_a_software_power_cap_is_recorded_and_disturbs_nothing(stage: Stage) -> None:
     outcome = stage.trial({"reasons": 0x4, "sm_clock": 1100})
     assert outcome.disturbed is None
@@ -150,6 +153,7 @@ def test_a_software_power_cap_is_recorded_and_disturbs_nothing(stage: Stage) -> 
     assert set(outcome.filmed.reasons) == {"software power cap"}
 
 
+@pytest.mark.fault("G9")
 def test_a_clock_that_falls_for_no_reason_disturbs(stage: Stage) -> None:
     outcome = stage.trial(*[{"sm_clock": 1100}] * 2)
     assert outcome.disturbed == (
@@ -157,6 +161,7 @@ def test_a_clock_that_falls_for_no_reason_disturbs(stage: Stage) -> None:
     )
 
 
+@pytest.mark.fault("G7", "G8")
 def test_a_neighbour_that_comes_and_goes_disturbs_and_does_not_count_as_ours(stage: Stage) -> None:
     came = {"processes": "41:? 99:?", "free": 100 * GIB}
     outcome = stage.trial(came)
@@ -175,6 +180,7 @@ def test_whoever_has_just_looked_at_the_model_has_not_left_during_the_first_tria
     assert stage.trial().disturbed is None
 
 
+@pytest.mark.fault("G7")
 def test_a_neighbour_that_stays_disturbs_once_and_excuses_who_then_lacks_memory(
     stage: Stage,
 ) -> None:
@@ -186,17 +192,20 @@ def test_a_neighbour_that_stays_disturbs_once_and_excuses_who_then_lacks_memory(
     assert "40.00 GiB more of its memory were in use than when the study began" in outcome.message
 
 
+@pytest.mark.fault("G11")
 def test_a_power_limit_that_somebody_changes_disturbs_once_with_both_values(stage: Stage) -> None:
     outcome = stage.trial(after={"power_mw": 500_000})
     assert outcome.disturbed == "the device's power limit was changed from 700 W to 500 W"
     assert stage.trial().disturbed is None
 
 
+@pytest.mark.fault("G8")
 def test_a_neighbour_that_goes_on_computing_disturbs(stage: Stage) -> None:
     outcome = stage.trial(after={"utilisation": 40})
     assert outcome.disturbed == "other processes keep the device busy for 40% of the time"
 
 
+@pytest.mark.fault("T22")
 def test_memory_that_a_trial_leaves_behind_makes_the_device_suspect(stage: Stage) -> None:
     outcome = stage.trial(after={"free": 125 * GIB})
     assert outcome.disturbed is None
@@ -215,6 +224,7 @@ def test_memory_that_a_trial_leaves_behind_makes_the_device_suspect(stage: Stage
     assert stage.said == []
 
 
+@pytest.mark.fault("G3")
 def test_a_lost_card_ends_the_trial_and_the_study(stage: Stage) -> None:
     start_s = stage.filming.begin()
     for function in ("nvmlDeviceGetMemoryInfo", "nvmlDeviceGetMemoryInfo_v2"):
@@ -229,6 +239,7 @@ def test_a_lost_card_ends_the_trial_and_the_study(stage: Stage) -> None:
     assert caught.value.hint is not None
 
 
+@pytest.mark.fault("G5")
 def test_a_driver_that_hangs_stops_the_film_and_not_the_study(stage: Stage) -> None:
     start_s = stage.filming.begin()
     stage.nvml.hang("nvmlDeviceGetUtilizationRates", 300)
@@ -239,6 +250,7 @@ def test_a_driver_that_hangs_stops_the_film_and_not_the_study(stage: Stage) -> N
     assert stage.said == ["what others do to the device is not seen: the driver does not answer"]
 
 
+@pytest.mark.fault("G4")
 def test_a_card_that_cannot_be_asked_is_not_filmed(
     nvml: StubNvml, environment: None, tmp_path: Path
 ) -> None:
@@ -256,6 +268,7 @@ def test_a_card_that_cannot_be_asked_is_not_filmed(
     ]
 
 
+@pytest.mark.fault("G4")
 def test_what_a_card_does_not_tell_is_unknown_and_the_rest_is_filmed(stage: Stage) -> None:
     silent = dict.fromkeys(("reasons", "sm_clock", "utilisation", "temperature"))
     stage.nvml.fail("nvmlDeviceGetComputeRunningProcesses_v3", 4)
@@ -270,6 +283,7 @@ def test_what_a_card_does_not_tell_is_unknown_and_the_rest_is_filmed(stage: Stag
     assert (last.used_bytes, last.utilisation, last.event_reasons) == (8 * GIB, None, None)
 
 
+@pytest.mark.fault("G4")
 @pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
 def test_a_driver_of_before_events_is_asked_for_reasons_to_throttle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -299,6 +313,7 @@ signal.pause()
 """
 
 
+@pytest.mark.fault("C3", "G5")
 @pytest.mark.parametrize("hanging", [False, True])
 def test_the_camera_does_not_outlive_a_coordinator_that_is_killed(
     nvml: StubNvml, tmp_path: Path, *, hanging: bool

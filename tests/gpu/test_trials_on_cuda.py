@@ -34,6 +34,7 @@ def test_a_forked_child_uses_the_card(offered, tried, tmp_path):
     assert outcome.memory.peak_bytes >= outcome.memory.reserved_bytes
 
 
+@pytest.mark.fault("T1", "T2")
 def test_an_overrun_of_the_budget_is_a_real_out_of_memory(offered, tried, tmp_path):
     choices = baseline(offered("demo"))
     outcome = tried("demo", choices, tmp_path / "trial", budget_bytes=16 << 20)

@@ -43,6 +43,7 @@ def test_the_use_of_a_card_is_counted_though_nobody_says_how_much_is_whose(
     assert seen["busy_ticks"] <= seen["total_ticks"]
 
 
+@pytest.mark.fault("G10")
 def test_a_card_is_found_by_uuid_wherever_it_is_in_the_order(
     nvml: StubNvml, run: Callable[..., Any]
 ) -> None:
@@ -61,6 +62,7 @@ def test_a_use_that_cannot_be_read_is_unknown_by_itself(
     assert (seen["used_bytes"], seen["processes"]) == (8 * GIB, None)
 
 
+@pytest.mark.fault("G3")
 @pytest.mark.parametrize(
     ("function", "code", "words"),
     [
@@ -83,6 +85,7 @@ def test_a_card_that_is_no_longer_listed_is_lost(nvml: StubNvml, run: Callable[.
     assert "no longer there" in run(CODE, nvml.env())["lost"]
 
 
+@pytest.mark.fault("G5")
 def test_a_driver_that_is_silent_has_not_lost_the_card(
     nvml: StubNvml, run: Callable[..., Any]
 ) -> None:
@@ -112,6 +115,7 @@ def snapshot(total: int, busy: int, own: int | None = 0) -> Snapshot:
     return Snapshot(total_ticks=total, busy_ticks=busy, own_ticks=own)
 
 
+@pytest.mark.fault("G12")
 @pytest.mark.parametrize(
     ("before", "after", "share"),
     [

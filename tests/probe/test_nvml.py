@@ -78,6 +78,7 @@ def test_a_healthy_card_is_read_completely(nvml: StubNvml, probe: Probe) -> None
     }
 
 
+@pytest.mark.fault("G1")
 def test_without_a_library_the_cpu_is_left_and_the_reason_is_given(
     probe: Probe, tmp_path: Path
 ) -> None:
@@ -87,6 +88,7 @@ def test_without_a_library_the_cpu_is_left_and_the_reason_is_given(
     assert "no NVIDIA driver was found" in unknown["cuda"]
 
 
+@pytest.mark.fault("G2")
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -107,6 +109,7 @@ def test_a_driver_that_cannot_start_becomes_one_sentence_and_a_hint(
         assert word in machine["unknown"]["cuda"]
 
 
+@pytest.mark.fault("G4")
 @pytest.mark.parametrize("code", [NOT_SUPPORTED, NO_PERMISSION, UNKNOWN])
 def test_a_call_that_fails_leaves_only_its_field_unknown(
     nvml: StubNvml, run: Callable[..., Any], code: int
@@ -130,6 +133,7 @@ print(json.dumps(seen))
         assert seen[call]["known"] == 16
 
 
+@pytest.mark.fault("G4")
 @pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
 def test_a_missing_symbol_leaves_only_that_field_unknown(tmp_path: Path, probe: Probe) -> None:
     nvml = StubNvml.build(tmp_path, omit=["nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetMigMode"])
@@ -146,6 +150,7 @@ def test_a_name_that_is_not_text_is_unknown(nvml: StubNvml, probe: Probe) -> Non
     assert "name" in device["unknown"]
 
 
+@pytest.mark.fault("G3")
 def test_a_lost_card_is_set_aside_and_the_other_one_stays(nvml: StubNvml, probe: Probe) -> None:
     nvml.set(count=2, **card(1))
     nvml.fail("nvmlDeviceGetHandleByIndex_v2", GPU_IS_LOST, card=0)
@@ -173,6 +178,7 @@ def test_a_card_without_memory_of_its_own_uses_that_of_the_host(
     assert "taken from the host" in device["unknown"]["total_bytes"]
 
 
+@pytest.mark.fault("G11")
 def test_mig_instances_replace_their_card(nvml: StubNvml, probe: Probe) -> None:
     instance = {"name": "NVIDIA H200 MIG 1g.18gb", "total": 18 * GIB, "free": 17 * GIB}
     for position in (0, 2):
@@ -186,6 +192,7 @@ def test_mig_instances_replace_their_card(nvml: StubNvml, probe: Probe) -> None:
     assert (first["mig"], first["compute_capability"]) == (True, "9.0")
 
 
+@pytest.mark.fault("G11")
 def test_a_divided_card_without_instances_cannot_be_used(nvml: StubNvml, probe: Probe) -> None:
     nvml.set(**{"0.mig": 1})
     machine = probe(nvml.env())
@@ -207,6 +214,7 @@ print(json.dumps([answers, time.monotonic() - started]))
 """
 
 
+@pytest.mark.fault("G5")
 def test_a_call_that_hangs_leaves_what_was_read_before_it(
     nvml: StubNvml, run: Callable[..., Any]
 ) -> None:
@@ -221,6 +229,7 @@ def test_a_call_that_hangs_leaves_what_was_read_before_it(
     assert time.monotonic() - started < 30  # a stuck thread does not keep the process alive
 
 
+@pytest.mark.fault("G5")
 def test_a_start_that_hangs_is_one_sentence(nvml: StubNvml, run: Callable[..., Any]) -> None:
     nvml.hang("nvmlInitWithFlags")
     (first, second), seconds = run(HANGS, nvml.env())

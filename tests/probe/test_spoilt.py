@@ -49,6 +49,7 @@ def test_a_quiet_film_has_nothing_to_say() -> None:
     assert shares_of_reasons(film, TIMED_S, END_S) == {}
 
 
+@pytest.mark.fault("G9")
 @pytest.mark.parametrize(
     ("bit", "name"),
     [
@@ -117,6 +118,7 @@ def test_a_clock_that_a_card_never_reaches_is_no_measure_of_it() -> None:
     assert slowed(film) is None
 
 
+@pytest.mark.fault("G7", "G8")
 @pytest.mark.parametrize(
     ("changes", "after", "said"),
     [

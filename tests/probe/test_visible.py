@@ -52,6 +52,7 @@ def test_a_mask_shows_what_cuda_would_show(
     assert (said is None) if remark is None else (said is not None and remark in said)
 
 
+@pytest.mark.fault("G10")
 @pytest.mark.parametrize(
     ("environ", "ambiguous"),
     [
@@ -69,6 +70,7 @@ def test_an_index_among_different_cards_is_remarked_on(
     assert order_remark((CARDS[0], CARDS[0]), environ) is None
 
 
+@pytest.mark.fault("G10")
 @pytest.mark.parametrize(
     ("mask", "seen"),
     [
@@ -88,6 +90,7 @@ def test_the_probe_keeps_to_the_mask_and_names_devices_by_uuid(
     assert ("CUDA_VISIBLE_DEVICES" in machine["unknown"]) is (mask == "")
 
 
+@pytest.mark.fault("G10")
 def test_a_uuid_stays_with_its_card_when_the_order_is_swapped(
     nvml: StubNvml, probe: Callable[..., Any]
 ) -> None:

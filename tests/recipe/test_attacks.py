@@ -214,6 +214,7 @@ def test_r7_every_number_is_recomputed_from_the_samples() -> None:
             parse_recipe(sign(damaged))
 
 
+@pytest.mark.fault("C3")
 @pytest.mark.parametrize("call", ["fsync", "link"])
 def test_r8_a_kill_before_the_rename_leaves_no_recipe(tmp_path: Path, call: str) -> None:
     path = tmp_path / "recipe.json"

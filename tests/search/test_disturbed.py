@@ -48,6 +48,7 @@ def restless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calm, "_busy", lambda before, after: OTHERS)
 
 
+@pytest.mark.fault("G8", "G12")
 @pytest.mark.usefixtures("still")
 def test_a_disturbed_trial_is_repeated_and_costs_no_other_its_turn(tmp_path: Path) -> None:
     def answer(spec: TrialSpec) -> Outcome:
@@ -68,6 +69,7 @@ def test_a_disturbed_trial_is_repeated_and_costs_no_other_its_turn(tmp_path: Pat
     assert marked == [f"fits, {OTHERS}"] * 3
 
 
+@pytest.mark.fault("G7", "G9")
 @pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("status", [Status.INTERFERED, Status.THROTTLED])
 def test_what_could_not_be_measured_beside_others_is_tried_again(
@@ -91,6 +93,7 @@ def test_what_could_not_be_measured_beside_others_is_tried_again(
     )
 
 
+@pytest.mark.fault("G12")
 @pytest.mark.usefixtures("restless")
 def test_where_others_never_end_the_study_does_and_cannot_say(tmp_path: Path) -> None:
     result, engine, scribe = study(tmp_path, lambda spec: slowed(WORLD(spec)), trials=8)
@@ -160,6 +163,7 @@ Calm(device=make_device(kind="cpu"), say=print).wait(failed("1", Status.INTERFER
 """
 
 
+@pytest.mark.fault("G12")
 def test_calm_is_awaited_while_a_process_of_somebody_else_computes() -> None:
     spin = "import time\nend = time.time() + 6\nwhile time.time() < end: pass"
     burner = subprocess.Popen([sys.executable, "-c", spin])

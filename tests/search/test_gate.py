@@ -88,6 +88,7 @@ def test_what_looks_like_the_baseline_wins_and_the_recipe_says_by_how_much(tmp_p
     assert quality.why.startswith("balanced was asked for: SSIM 0.985")
 
 
+@pytest.mark.fault("T17")
 def test_what_looks_otherwise_is_refused_in_the_search_with_its_scores(tmp_path: Path) -> None:
     result, engine = run(tmp_path, {"dtype=fp16": 0.5})
     recipe = recipe_of(result)
@@ -101,6 +102,7 @@ def test_what_looks_otherwise_is_refused_in_the_search_with_its_scores(tmp_path:
     assert refused.latency_s == pytest.approx(0.5, rel=0.05), "it is told what it would have been"
 
 
+@pytest.mark.fault("T17")
 @pytest.mark.parametrize("quality", list(Fidelity))
 def test_the_quality_decides(tmp_path: Path, quality: Fidelity) -> None:
     result, _ = run(tmp_path, {"dtype=fp16": 0.8}, quality=quality)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from autotune.asked import Asked, make_request
+from autotune.errors import CannotRun
 from autotune.recipe.read import read_recipe
 from autotune.records import Outcome, TrialSpec, candidate_key
 from autotune.report.text import advice
@@ -26,7 +28,7 @@ from autotune.status import Status
 from autotune.trial.wire import OUTCOME, SPEC, UNJUDGED, read_outcome, read_record
 from tests.search.factory import make_choices
 from tests.search.factory import make_request as made
-from tests.search.filing_engine import WORLD, FilingEngine, ran
+from tests.search.filing_engine import POINTS, WORLD, FilingEngine, ran
 from tests.search.studies import Scribe
 from tests.search.table_engine import failed
 from tests.sources import ROOT
@@ -77,6 +79,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Counter[str],
     return ran(request.folder), dict(result.recipe.choices)
 
 
+@pytest.mark.fault("C3")
 @pytest.mark.parametrize("number", [1, 2, 5, 9, 12, 17])
 def test_a_study_that_was_killed_ends_as_if_it_had_not_been(
     tmp_path: Path, number: int, undisturbed: tuple[Counter[str], dict[str, str]]
@@ -98,6 +101,7 @@ def test_a_study_that_was_killed_ends_as_if_it_had_not_been(
     )
 
 
+@pytest.mark.fault("C1")
 def test_an_interrupt_says_how_to_go_on_and_the_end_ends_it(tmp_path: Path) -> None:
     def interrupted(spec: TrialSpec) -> Outcome:
         if spec.trial == "0006":
@@ -121,6 +125,7 @@ def test_an_interrupt_says_how_to_go_on_and_the_end_ends_it(tmp_path: Path) -> N
     assert asked(tmp_path).answer == read_recipe(folder / "recipe.json"), "it has ended"
 
 
+@pytest.mark.fault("C11")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -154,10 +159,18 @@ def test_more_trials_or_time_go_on_with_the_same_study(tmp_path: Path) -> None:
     assert asked(tmp_path, trials=20, time="1h").folder == folder
 
 
-def test_two_coordinators_do_not_share_a_study(tmp_path: Path) -> None:
+@pytest.mark.fault("C4")
+def test_the_second_coordinator_of_a_study_is_told_who_runs_it(tmp_path: Path) -> None:
     first = asked(tmp_path)
-    second = asked(tmp_path)
-    assert second.folder != first.folder
+    with pytest.raises(CannotRun) as caught:
+        asked(tmp_path)
+    assert f"(process {os.getpid()}, since " in caught.value.message
+    assert str(first.folder) in caught.value.message
+    assert "--restart" in str(caught.value.hint)
+    assert asked(tmp_path, restart=True).folder != first.folder
+    folder = first.folder
+    release(first)
+    assert asked(tmp_path).folder in (folder, tmp_path / f"{folder.name}-2")
 
 
 def test_what_is_free_is_what_it_was_when_the_study_began(tmp_path: Path) -> None:
@@ -171,6 +184,7 @@ def test_what_is_free_is_what_it_was_when_the_study_began(tmp_path: Path) -> Non
     assert again.budget_bytes == bytes_ - 4096
 
 
+@pytest.mark.fault("C11")
 def test_a_study_of_another_version_is_left_alone_with_both_values(tmp_path: Path) -> None:
     first = asked(tmp_path)
     path = first.folder / STUDY
@@ -186,6 +200,23 @@ def test_a_study_of_another_version_is_left_alone_with_both_values(tmp_path: Pat
     assert f"torch was 1.0, is {torch}" in said
 
 
+@pytest.mark.fault("C11")
+def test_a_study_of_another_space_is_left_alone_with_both_values(tmp_path: Path) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text('format = 1\n[levers]\ndtype = ["fp32"]\n')
+    first = asked(tmp_path / "runs", space=str(space))
+    folder = first.folder
+    release(first)
+    space.write_text('format = 1\n[levers]\ndtype = ["fp32", "bf16"]\n')
+    again = asked(tmp_path / "runs", space=str(space))
+    assert again.folder != folder
+    assert again.opened is not None
+    (said,) = again.opened.left
+    assert f"the interrupted study in {folder} is not continued" in said
+    assert said.endswith("the search space was another one, dtype was [fp32], is [fp32, bf16]")
+
+
+@pytest.mark.fault("C11")
 @pytest.mark.parametrize("text", ["", "{}", "null", '{"format": 9}', "\x00\xff", "[" * 9999])
 def test_garbage_in_place_of_a_study_is_left_alone(tmp_path: Path, text: str) -> None:
     first = asked(tmp_path)
@@ -195,6 +226,7 @@ def test_garbage_in_place_of_a_study_is_left_alone(tmp_path: Path, text: str) ->
     assert asked(tmp_path).folder != folder
 
 
+@pytest.mark.fault("C10")
 @pytest.mark.parametrize(
     "damage",
     [
@@ -212,15 +244,19 @@ def test_a_damaged_outcome_is_a_trial_that_is_run_again(tmp_path: Path, damage: 
     folder = first.folder / "trials" / "0003"
     key = candidate_key(read_record(folder, SPEC, TrialSpec).choices)
     damage(folder)
+    damaged = (folder / OUTCOME).exists() and not (folder / UNJUDGED).exists()
     assert len(read_kept(first.folder / "trials")) == 4
     release(first)
-    result, engine, _ = go(asked(tmp_path))
+    result, engine, scribe = go(asked(tmp_path))
     assert result.status == "ok"
+    left_out = "outcomes that cannot be read are left out: 0003 (1 in all)"
+    assert (left_out in scribe.sentences) is damaged
     again = engine.specs[0]
     assert candidate_key(again.choices) == key
     assert again.trial == "0007", "nothing is written over"
 
 
+@pytest.mark.fault("C3")
 def test_what_the_environment_broke_is_not_kept(tmp_path: Path) -> None:
     def answer(spec: TrialSpec) -> Outcome:
         if spec.trial == "0004":
@@ -236,6 +272,21 @@ def test_what_the_environment_broke_is_not_kept(tmp_path: Path) -> None:
     assert len(read_kept(first.folder / "trials")) == 4
 
 
+@pytest.mark.fault("C3")
+def test_a_kill_at_every_point_of_a_study_loses_nothing_and_repeats_nothing(
+    tmp_path: Path, undisturbed: tuple[Counter[str], dict[str, str]]
+) -> None:
+    """One study is killed at each of them, and gone on with after each."""
+    line = [sys.executable, "-m", "tests.search.filing_engine", str(tmp_path)]
+    for point in POINTS:
+        ended = subprocess.run([*line, point], cwd=ROOT, capture_output=True, timeout=60)
+        assert ended.returncode == -signal.SIGKILL, point
+    (folder,) = tmp_path.iterdir()
+    recipe = read_recipe(folder / "recipe.json")
+    assert (ran(folder), dict(recipe.choices)) == undisturbed
+
+
+@pytest.mark.fault("C3")
 def test_a_storm_of_kills_loses_nothing_and_repeats_nothing(
     tmp_path: Path, undisturbed: tuple[Counter[str], dict[str, str]]
 ) -> None:

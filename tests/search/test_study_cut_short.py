@@ -61,6 +61,7 @@ def test_time_is_kept_back_for_the_confirmation(tmp_path: Path) -> None:
     assert engine.tried("confirm")
 
 
+@pytest.mark.fault("C1")
 @pytest.mark.parametrize(("purpose", "number"), [("screen", 5), ("confirm", 3)])
 def test_an_interrupt_in_the_middle_of_a_trial_writes_the_best_so_far(
     tmp_path: Path, purpose: str, number: int
@@ -121,6 +122,7 @@ def test_after_an_interrupt_while_sizing_there_is_no_advice(tmp_path: Path) -> N
     assert result.needed is None
 
 
+@pytest.mark.fault("C1")
 def test_an_interrupt_is_not_kept_waiting_by_a_trial_whose_end_was_lost(tmp_path: Path) -> None:
     def answer(spec: TrialSpec) -> Outcome:
         if len(engine.specs) == 2:

@@ -40,6 +40,7 @@ def is_baseline(spec: TrialSpec) -> bool:
     return spec.purpose == "baseline"
 
 
+@pytest.mark.fault("T5", "T19", "C12")
 @pytest.mark.parametrize("status", [Status.KILLED, Status.DISK_FULL, Status.PROTOCOL_ERROR])
 def test_a_failure_of_the_environment_is_tried_again_twice(tmp_path: Path, status: Status) -> None:
     answer, hit = first_times(2, status, is_fp16)
@@ -51,6 +52,7 @@ def test_a_failure_of_the_environment_is_tried_again_twice(tmp_path: Path, statu
     assert not [one for one in result.recipe.refused if one.choices == FP16]
 
 
+@pytest.mark.fault("C12")
 def test_the_third_failure_of_the_environment_ends_the_study(tmp_path: Path) -> None:
     answer, _ = first_times(3, Status.DISK_FULL, is_fp16)
     with pytest.raises(CannotRun, match="no space left on the disk 3 times") as caught:
@@ -58,6 +60,7 @@ def test_the_third_failure_of_the_environment_ends_the_study(tmp_path: Path) -> 
     assert str(tmp_path / "trials") in str(caught.value.hint)
 
 
+@pytest.mark.fault("T6")
 def test_a_crash_is_tried_once_more(tmp_path: Path) -> None:
     answer, _ = first_times(1, Status.CRASHED, is_fp16)
     result, engine, _ = study(tmp_path, answer)
@@ -66,6 +69,7 @@ def test_a_crash_is_tried_once_more(tmp_path: Path) -> None:
     assert result.recipe.choices == FP16
 
 
+@pytest.mark.fault("T6", "T8")
 @pytest.mark.parametrize("status", [Status.CRASHED, Status.HUNG])
 def test_the_second_crash_is_the_candidates_own_fault(tmp_path: Path, status: Status) -> None:
     answer, _ = first_times(99, status, is_fp16)

@@ -46,6 +46,7 @@ def test_a_confirmation_is_compared_with_every_picture_of_the_baseline(
     assert len({one.psnr_db for one in scores}) == len(scores), "each picture has its own"
 
 
+@pytest.mark.fault("T17")
 def test_another_picture_is_seen_to_be_one(run_in_child: Runs, tmp_path: Path) -> None:
     place = {"reference": str(tmp_path / "reference"), "effort": BRIEF}
     run_in_child(purpose="baseline", **place)

@@ -57,6 +57,8 @@ ALLOCATOR = (
 WITHOUT_BUDGET = [
     (torch_oom(), Status.OUT_OF_VRAM),
     (MemoryError(), Status.OUT_OF_RAM),
+    (SystemError("error return without exception set"), Status.OUT_OF_RAM),
+    (SystemError("unknown opcode"), Status.UNSUPPORTED),
     (RuntimeError(ALLOCATOR), Status.OUT_OF_RAM),
     (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), Status.OUT_OF_RAM),
     (RuntimeError("std::bad_alloc"), Status.OUT_OF_RAM),

@@ -28,6 +28,7 @@ def test_an_ordinary_picture_has_no_problem() -> None:
     assert problem_of(noise(1, 3, 8, 8), SimpleNamespace(nsfw_content_detected=[False])) is None
 
 
+@pytest.mark.fault("T15")
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_one_bad_pixel_is_found(value: float) -> None:
     picture = noise(1, 3, 10, 10)
@@ -37,6 +38,7 @@ def test_one_bad_pixel_is_found(value: float) -> None:
     assert problem_of(picture, PLAIN) == "50% of the picture is NaN or infinite"
 
 
+@pytest.mark.fault("T16")
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_a_picture_of_one_colour_is_flat(level: float) -> None:
     picture = noise(1, 3, 8, 8)
@@ -46,6 +48,7 @@ def test_a_picture_of_one_colour_is_flat(level: float) -> None:
     assert problem_of(flat + picture * FLAT_DEVIATION * 10, PLAIN) is None
 
 
+@pytest.mark.fault("T16")
 def test_a_picture_that_the_safety_checker_blanked_is_not_called_flat() -> None:
     flagged = SimpleNamespace(nsfw_content_detected=[False, True])
     assert "safety checker" in (problem_of(noise(2, 3, 8, 8) * 0, flagged) or "")

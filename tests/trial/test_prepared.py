@@ -237,6 +237,7 @@ def test_what_a_lever_loaded_itself_is_taken_before_what_is_kept(scene: Scene) -
     assert target.denoiser is own
 
 
+@pytest.mark.fault("C12")
 def test_on_a_full_disk_nothing_is_kept(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     target = scene.load(quantize_denoiser="torchao-int8wo")
     usage = shutil.disk_usage(scene.folder.parent)
@@ -249,6 +250,7 @@ def test_on_a_full_disk_nothing_is_kept(scene: Scene, monkeypatch: pytest.Monkey
     assert len(kept_in(scene.folder)) == 1
 
 
+@pytest.mark.fault("C12")
 def test_a_disk_that_fills_up_meanwhile_leaves_nothing_behind(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 def moment(**changes: float | None) -> Moment:
     values: dict[str, float | None] = dict.fromkeys(
-        ("at_s", "all_s", "busy_s", "stolen_s", "own_s", "waited_s"), 0.0
+        ("at_s", "all_s", "busy_s", "stolen_s", "own_s", "waited_s", "swapped_bytes"), 0.0
     )
     return Moment(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -29,6 +29,7 @@ def moment(**changes: float | None) -> Moment:
 START = moment()
 
 
+@pytest.mark.fault("G12")
 @pytest.mark.parametrize(
     ("after", "said"),
     [
@@ -48,6 +49,12 @@ START = moment()
             {"busy_s": 2.0, "own_s": 1.6, "stolen_s": 0.4},
             "other processes took 20% of the processors' time",
         ),
+        # Whoever did it, memory came from the disk.
+        (
+            {"busy_s": 2.0, "own_s": 2.0, "swapped_bytes": 64 << 20},
+            "the host moved 64 MiB between memory and swap",
+        ),
+        ({"busy_s": 2.0, "own_s": 2.0, "swapped_bytes": 1 << 20}, None),
         # A kernel that does not count waiting.
         (
             {"busy_s": 2.0, "own_s": 1.8, "waited_s": None},
@@ -68,6 +75,7 @@ def test_what_is_too_short_to_be_seen_is_no_disturbance() -> None:
     assert disturbance(None, START) is None
 
 
+@pytest.mark.fault("G12")
 def test_only_processors_that_may_be_used_count(tmp_path: Path) -> None:
     usable = sorted(os.sched_getaffinity(0))
     other = max(usable) + 1
@@ -76,6 +84,7 @@ def test_only_processors_that_may_be_used_count(tmp_path: Path) -> None:
     lines += [f"cpu{other} 1000 0 0 0 0 0 0 1000 0 0", "intr 5"]
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/stat").write_text("\n".join(lines))
+    (tmp_path / "proc/vmstat").write_text("pgpgin 7\npswpin 30\npswpout 12\npswpinx 9\n")
     now = quiet.now(tmp_path)
     assert now is not None
     tick_s = 1 / os.sysconf("SC_CLK_TCK")
@@ -83,6 +92,7 @@ def test_only_processors_that_may_be_used_count(tmp_path: Path) -> None:
     assert now.busy_s == pytest.approx(35 * len(usable) * tick_s)
     assert now.stolen_s == pytest.approx(5 * len(usable) * tick_s)
     assert now.waited_s is None
+    assert now.swapped_bytes == 42 * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize("text", ["", "cpu0 a b", "nonsense"])
@@ -121,6 +131,7 @@ print(quiet.disturbance(before, quiet.now()))
 """
 
 
+@pytest.mark.fault("G12")
 def test_a_busy_machine_is_seen_by_who_computes_and_not_by_who_sleeps() -> None:
     with busy_processors():
         time.sleep(0.5)  # until they have started

@@ -6,17 +6,18 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from autotune.engine.local import LocalEngine
 from autotune.levers.mechanisms.compiler import plain_folder
 from autotune.records import Effort, Outcome
 from autotune.status import Status
-from autotune.trial.wire import SPEC, read_outcome, write_record
+from autotune.trial.wire import LOG, SPEC, read_outcome, write_record
 from autotune.units import format_bytes
-from tests.engine.driving import trial_processes
+from tests.engine.driving import run, trial_processes
 from tests.stubs.chaos.chaos_lever import SHARED_BYTES
 from tests.trial.bench import ROOT, SHORT, SMALL, python_path, tiny_model, trial_spec
 from tests.trial.test_quiet import busy_processors
@@ -70,6 +71,7 @@ def test_half_the_bytes_are_seen_in_the_weights(run_in_child: Runs) -> None:
     assert half.weights["unet"] * 2 == full.weights["unet"]
 
 
+@pytest.mark.fault("T2")
 @pytest.mark.parametrize(
     ("chaos", "stage"), [("allocation", "load"), ("allocation-in-sample", "sample")]
 )
@@ -81,6 +83,7 @@ def test_an_overrun_of_the_budget_is_stopped(run_in_child: Runs, chaos: str, sta
     assert outcome.status is Status.MEASURED, "it was the budget, not the machine"
 
 
+@pytest.mark.fault("T2")
 def test_an_overrun_that_could_not_be_stopped_is_judged(run_in_child: Runs) -> None:
     outcome, _ = run_in_child("shared-memory-in-warmup", budget_bytes=SHARED_BYTES)
     assert (outcome.status, outcome.stage) == (Status.OVER_BUDGET, "sample")
@@ -98,6 +101,7 @@ def test_an_overrun_that_could_not_be_stopped_is_judged(run_in_child: Runs) -> N
     assert outcome.status is Status.MEASURED, "without the overrun it fits"
 
 
+@pytest.mark.fault("T1")
 @pytest.mark.parametrize(
     ("chaos", "stage"),
     [("cuda-oom", "load"), ("cuda-oom-in-warmup", "denoise"), ("cuda-oom-in-sample", "sample")],
@@ -112,6 +116,7 @@ def test_running_out_of_memory_is_known_by_its_stage(
     assert bool(outcome.warmups_s) is (stage == "sample"), "what was measured is kept"
 
 
+@pytest.mark.fault("T3", "T15", "T16", "T18")
 @pytest.mark.parametrize(
     ("chaos", "status", "message"),
     [
@@ -205,6 +210,7 @@ def test_a_cached_generation_is_never_ended_by_its_first_steps(run_in_child: Run
     assert len(outcome.samples_s) == 1
 
 
+@pytest.mark.fault("T2")
 def test_what_exceeds_the_budget_once_it_is_loaded_is_not_run(run_in_child: Runs) -> None:
     outcome, _ = run_in_child("shared-memory", budget_bytes=SHARED_BYTES)
     assert (outcome.status, outcome.stage) == (Status.OVER_BUDGET, "load")
@@ -230,10 +236,13 @@ def test_a_cold_trial_needs_as_much_memory_as_a_forked_one(
     assert abs(cold.memory.peak_bytes - forked.memory.peak_bytes) < 100 * MIB
 
 
-def test_a_compile_gets_time_and_memory_and_leaves_no_process(
-    run_in_child: Runs, tmp_path: Path
-) -> None:
-    folder = tmp_path / "a study's folder"
+@pytest.fixture(scope="module")
+def compiled(
+    _engine: LocalEngine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[dict[str, object], Outcome]]:
+    """A candidate that compiles, in a study of its own, and how its first trial ended."""
+    place = tmp_path_factory.mktemp("compiled")
+    folder = place / "a study's folder"
     spec: dict[str, object] = {
         "choices": {"compile-vae": "on"},
         "prepared": str(folder),
@@ -242,24 +251,51 @@ def test_a_compile_gets_time_and_memory_and_leaves_no_process(
         "give_up_above_s": 0.5,
     }
     # It takes 100 to 240 MiB here: more where the modules it imports have no bytecode yet.
-    cold, _ = run_in_child(budget_bytes=400 * MIB, **spec)
+    _, cold = run(_engine, trial_spec(budget_bytes=400 * MIB, **spec), place / "cold")
+    yield spec, cold
+    link = plain_folder(folder)
+    assert link is not None
+    link.unlink()  # the only thing outside of the folder
+
+
+def test_a_compile_gets_time_and_memory_and_leaves_no_process(
+    run_in_child: Runs, compiled: tuple[dict[str, object], Outcome]
+) -> None:
+    spec, cold = compiled
     assert cold.status is Status.MEASURED, cold.message
     assert cold.first_s is not None
     assert cold.first_s > 2, "it was compiled"
     assert len(cold.warmups_s) == 2, "one more than asked for: the second may compile again"
     assert cold.engaged["compile-vae"].detail == "vae.decoder: 1 compiled; 1 graphs in 1 calls"
     assert trial_processes("trials") == []
-    assert {path.name for path in folder.iterdir()} == {"compiler", "inductor"}
+    names = {path.name for path in Path(str(spec["prepared"])).iterdir()}
+    assert names == {"compiler", "inductor", "inductor.json"}
     eager, _ = run_in_child()
     assert eager.memory is not None
     fits = eager.memory.peak_bytes + 12 * MIB
     tight, _ = run_in_child(budget_bytes=fits, **spec)
     assert tight.status is Status.OVER_BUDGET, "compiling takes memory too, and it counts"
-    link = plain_folder(folder)
-    assert link is not None
-    link.unlink()  # the only thing outside of the folder
 
 
+@pytest.mark.fault("T14")
+def test_a_damaged_cache_of_what_was_compiled_is_put_aside_and_it_is_compiled_again(
+    run_in_child: Runs, compiled: tuple[dict[str, object], Outcome]
+) -> None:
+    spec, cold = compiled
+    cache = Path(str(spec["prepared"])) / "inductor"
+    for file in cache.rglob("*"):
+        if file.is_file():
+            os.truncate(file, file.stat().st_size // 2)
+    again, folder = run_in_child(budget_bytes=400 * MIB, **spec)
+    assert again.status is Status.MEASURED, again.message
+    assert again.engaged == cold.engaged
+    said = "what was compiled before is damaged: it is put aside as inductor-damaged-1"
+    assert said in (folder / LOG).read_text()
+    assert (cache.parent / "inductor-damaged-1").is_dir()
+    assert len(list(cache.rglob("*.so"))) > 0
+
+
+@pytest.mark.fault("G12")
 def test_samples_beside_a_busy_process_are_made_again_and_marked(run_in_child: Runs) -> None:
     with busy_processors():
         outcome, _ = run_in_child(
@@ -272,6 +308,7 @@ def test_samples_beside_a_busy_process_are_made_again_and_marked(run_in_child: R
     assert outcome.disturbed is not None
 
 
+@pytest.mark.fault("G12")
 def test_what_is_too_slow_beside_a_busy_process_was_interfered_with(run_in_child: Runs) -> None:
     with busy_processors():
         outcome, _ = run_in_child(

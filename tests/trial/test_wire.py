@@ -51,12 +51,14 @@ def test_an_outcome_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [OUTCOME]
 
 
+@pytest.mark.fault("T20")
 def test_the_outcome_of_another_trial_is_refused(tmp_path: Path) -> None:
     write_record(tmp_path, OUTCOME, FULL)
     with pytest.raises(ValueError, match="belongs to trial 0007, not 0008"):
         read_outcome(tmp_path, "0008")
 
 
+@pytest.mark.fault("T20")
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200))
 @example(b"")
@@ -73,6 +75,7 @@ def test_arbitrary_bytes_are_a_value_error(tmp_path: Path, data: bytes) -> None:
         read_outcome(tmp_path, "0007")
 
 
+@pytest.mark.fault("T20")
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.sampled_from([*sorted(VALID), "unknown"]), value=JSON)
 def test_one_wrong_value_is_a_value_error_or_a_valid_outcome(
@@ -88,6 +91,7 @@ def test_one_wrong_value_is_a_value_error_or_a_valid_outcome(
     assert json.loads(found.model_dump_json())[key] == value
 
 
+@pytest.mark.fault("T20")
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(length=st.integers(0, len(FULL.model_dump_json().encode()) - 1))
 def test_a_truncated_outcome_is_a_value_error(tmp_path: Path, length: int) -> None:
@@ -122,6 +126,7 @@ def test_an_outcome_that_is_nearly_right_is_refused(
         read_outcome(tmp_path, "0007")
 
 
+@pytest.mark.fault("T20")
 def test_a_huge_file_is_refused_without_reading_it(tmp_path: Path) -> None:
     with (tmp_path / OUTCOME).open("wb") as file:
         file.truncate(1 << 40)
@@ -129,6 +134,7 @@ def test_a_huge_file_is_refused_without_reading_it(tmp_path: Path) -> None:
         read_outcome(tmp_path, "0007")
 
 
+@pytest.mark.fault("T20")
 def test_what_is_no_regular_file_is_refused_and_does_not_block(tmp_path: Path) -> None:
     for name, make in [("folder", Path.mkdir), ("pipe", os.mkfifo)]:
         folder = tmp_path / name

@@ -9,8 +9,10 @@ generation.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -32,7 +34,7 @@ stage = Stage.BUILD
 SHARED_BYTES = 200 << 20
 #: What ``allocation`` asks torch for.
 ALLOCATED_BYTES = 1 << 30
-FLOOD_BYTES = 5_000_000
+FLOOD_BYTES = 200_000_000
 #: The file in the trial's folder that says that a hang has begun.
 HANGING = "hanging"
 
@@ -73,6 +75,11 @@ def apply(target: Target, choice: str) -> None:
             strike()
 
     target.denoiser.register_forward_pre_hook(before_forward)
+
+
+def start_up_s(choice: str) -> float:
+    """What compiles may take a second longer."""
+    return 1.0 if choice.startswith("endless-compiler") else 0.0
 
 
 def engaged(target: Target, choice: str) -> Evidence:
@@ -116,6 +123,10 @@ def _abort(target: Target) -> None:
     os.abort()
 
 
+def _illegal_instruction(target: Target) -> None:
+    os.kill(os.getpid(), signal.SIGILL)
+
+
 def _exit(target: Target) -> None:
     os._exit(0)
 
@@ -134,6 +145,65 @@ def _stubborn_hang(target: Target) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     subprocess.Popen(["sleep", "600"])  # it inherits that TERM is ignored
     _hang(target)
+
+
+def _busy_hang(target: Target) -> None:
+    """Compute for ever in C and hold Python's lock: no handler of a signal ever runs."""
+    sum(itertools.repeat(0))
+
+
+def _recursion(target: Target) -> None:
+    """Frames of Python are no stack: they take memory until there is none."""
+    sys.setrecursionlimit(10**9)
+
+    def deeper(number: int) -> int:
+        return deeper(number + 1) + 1
+
+    deeper(0)
+
+
+def _deep_stack(target: Target) -> None:
+    """Each call goes through C, whose stack ends."""
+    sys.setrecursionlimit(10**9)
+
+    def deeper(number: int) -> int:
+        return max([number], key=deeper)
+
+    deeper(0)
+
+
+def _compile(target: Target, backend: Callable[[Any, Any], Any]) -> None:
+    target.denoiser.compile(backend=backend)
+
+
+def _failing_compiler(target: Target) -> None:
+    def fail(graph: Any, inputs: Any) -> Any:
+        raise RuntimeError("no kernel for this graph")
+
+    _compile(target, fail)
+
+
+def _endless_compiler(target: Target) -> None:
+    """As inductor does, start a worker, and wait for it."""
+
+    def wait(graph: Any, inputs: Any) -> Any:
+        return subprocess.run(["sleep", "600"])
+
+    _compile(target, wait)
+
+
+def _vandalism(target: Target) -> None:
+    """Change all that a process can change of itself."""
+    os.environ.clear()
+    os.umask(0o077)
+    os.chdir("/")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _full_disk(target: Target) -> None:
+    """As on a full disk, nothing can be written from now on."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 
 
 def _stray(target: Target) -> None:
@@ -164,9 +234,10 @@ def _same_picture(target: Target) -> None:
 
 
 def _flood(target: Target) -> None:
-    line = "x" * 99
-    for _ in range(FLOOD_BYTES // 100):
-        print(line)
+    print("the flood begins")
+    for _ in range(FLOOD_BYTES // 100_000):
+        print("x" * 99_999)
+    print("the flood ends")
 
 
 def _allocation(target: Target) -> None:
@@ -207,11 +278,19 @@ FAULTS: dict[str, Callable[[Target], None]] = {
     "error": _error,
     "segfault": _segfault,
     "abort": _abort,
+    "illegal-instruction": _illegal_instruction,
+    "recursion": _recursion,
+    "deep-stack": _deep_stack,
     "exit": _exit,
     "sys-exit": _sys_exit,
     "hang": _hang,
     "stubborn-hang": _stubborn_hang,
+    "busy-hang": _busy_hang,
     "stray": _stray,
+    "failing-compiler": _failing_compiler,
+    "endless-compiler": _endless_compiler,
+    "vandalism": _vandalism,
+    "full-disk": _full_disk,
     "nan": _nan,
     "flat": _flat,
     "same-picture": _same_picture,
@@ -223,3 +302,6 @@ FAULTS: dict[str, Callable[[Target], None]] = {
     "folder-removal": _folder_removal,
 }
 _MOMENTS = ("", "-in-warmup", "-in-sample")
+
+if os.environ.get("AUTOTUNE_UNPROTECTED"):
+    import unprotected  # noqa: F401 - it lies beside this file
