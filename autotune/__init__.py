@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         apply,
         build,
         compare,
+        export,
         load_recipe,
         suggest,
         suggest_each,
@@ -40,7 +41,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        ("suggest", "suggest_each", "load_recipe", "build", "apply", "verify", "compare"),
+        (
+            *("suggest", "suggest_each", "load_recipe", "build", "apply", "export", "verify"),
+            "compare",
+        ),
         "autotune.api",
     ),
     **dict.fromkeys(
@@ -72,6 +76,7 @@ __all__ = [
     "apply",
     "build",
     "compare",
+    "export",
     "load_recipe",
     "probe",
     "suggest",

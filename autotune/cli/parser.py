@@ -22,6 +22,7 @@ COMMANDS = (
         "compare",
         "estimate",
         "explain",
+        "export",
         "levers",
         "skeleton",
         "replay",
