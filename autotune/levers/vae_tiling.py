@@ -111,27 +111,27 @@ def code(script: Script, choice: str) -> Script:
     kind = script.class_of("vae")
     if kind not in _WIDTHS:
         raise Untold(f"it is not known how {kind} sizes its tiles")
-    square, width = _WIDTHS[kind]
-    script = script.then(f"scale = {width}  # pixels of a latent pixel")
-    work = script.workload
-    height, width = (int(side * _SHARE[choice]) for side in (work.height, work.width))
+    square, ratio = _WIDTHS[kind]
+    script = script.then(f"scale = {ratio}  # pixels of a latent pixel")
+    sides = {"height": script.workload.height, "width": script.workload.width}
     if square:
         script = script.then(
-            f"pipe.vae.tile_latent_min_size = {_side(min(height, width))}",
+            f"pipe.vae.tile_latent_min_size = {_side(min(sides.values()), choice)}",
             "pipe.vae.tile_sample_min_size = scale * pipe.vae.tile_latent_min_size",
         )
     else:
-        for side, pixels in (("height", height), ("width", width)):
+        for side, pixels in sides.items():
             tile = f"pipe.vae.tile_sample_min_{side}"
             script = script.then(
-                f"{tile} = scale * {_side(pixels)}",
+                f"{tile} = scale * {_side(pixels, choice)}",
                 f"pipe.vae.tile_sample_stride_{side} = {tile} * 3 // 4",
             )
     return script.then(call("pipe.vae.enable_tiling"))
 
 
-def _side(pixels: int) -> str:
-    return f"max({_SMALLEST_LATENT_TILE}, {pixels} // scale // 4 * 4)"
+def _side(pixels: int, choice: str) -> str:
+    """As `_latent_side`."""
+    return f"max({_SMALLEST_LATENT_TILE}, {int(pixels * _SHARE[choice])} // scale // 4 * 4)"
 
 
 def plan(plan: Plan, choice: str) -> Plan:

@@ -121,7 +121,9 @@ def call_arguments(
         # The size is the workload's: PixArt and Sana would make another one and shrink it.
         "use_resolution_binning": False,
     }
-    fixed = {name: value for name, value in wanted.items() if value is not None and name in known}
+    fixed: dict[str, Any] = {
+        name: value for name, value in wanted.items() if value is not None and name in known
+    }
     if "true_cfg_scale" in fixed:
         fixed["negative_prompt"] = " "  # without one the second pass, half of the work, is skipped
     return fixed

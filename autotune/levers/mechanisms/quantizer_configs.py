@@ -19,9 +19,11 @@ def bitsandbytes(**options: Expression) -> Configuration:
 
     def configuration(library: str, dtype: Name) -> Call:
         # Without a type and a format it would be fp4 and fp32: slow, and worse (levers.md B37).
-        four = {"bnb_4bit_compute_dtype": dtype, "bnb_4bit_use_double_quant": False}
-        more = four if "load_in_4bit" in options else {}
-        return call(f"{library}.BitsAndBytesConfig", **options, **more)
+        name = f"{library}.BitsAndBytesConfig"
+        if "load_in_4bit" not in options:
+            return call(name, **options)
+        four: dict[str, Expression] = {"bnb_4bit_compute_dtype": dtype}
+        return call(name, **options, **four, bnb_4bit_use_double_quant=False)
 
     return configuration
 
