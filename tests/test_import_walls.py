@@ -233,7 +233,7 @@ def test_nothing_slow_is_loaded_by(statement: str) -> None:
     "statement",
     [
         "import autotune.recipe.read, autotune.recipe.check, autotune.recipe.write",
-        "import autotune.report.recipe",
+        "import autotune.report.recipe, autotune.recipe.export",
         "import autotune.probe.device, autotune.probe.fingerprint",
         "from autotune.levers import load_levers; load_levers()",
         "import autotune.engine.local, autotune.engine.debug, autotune.search.study",

@@ -27,7 +27,7 @@ class Name(str):
     __slots__ = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Call:
     """A call by its dotted name."""
 
@@ -44,7 +44,7 @@ Statement: TypeAlias = Call | str
 
 def call(function: str, *positional: Expression, **named: Expression) -> Call:
     """A call, written as it will stand."""
-    return Call(function, positional, named)
+    return Call(function=function, positional=positional, named=named)
 
 
 def evaluated(expression: Expression) -> Any:

@@ -76,8 +76,16 @@ def _model_of(recipe: Recipe, given: str | None, checkpoints: Mapping[str, str |
         given=name_components(found, looked),
     )
     if looked:
-        check_given(recipe, found.given, allow_mismatch=False)
+        _check_files(recipe, found)
     return found
+
+
+def _check_files(recipe: Recipe, found: Model) -> None:
+    try:
+        check_given(recipe, found.given, allow_mismatch=False)
+    except RecipeMismatch as error:
+        hint = "--checkpoint COMPONENT=PATH names the file that was measured"
+        raise RecipeMismatch(error.message, hint=hint) from None
 
 
 def _known(recipe: Recipe) -> Model:

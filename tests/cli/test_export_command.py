@@ -21,7 +21,10 @@ def recipe(tmp_path: Path) -> Path:
 
 def recipe_file(folder: Path, choices: dict[str, str]) -> Path:
     path = folder / "recipe.json"
-    path.write_bytes(render_recipe(make_recipe(choices=choices)))
+    evidence = make_recipe().evidence
+    winner = evidence.winner.but(choices=choices, engaged={})
+    told = make_recipe(choices=choices, evidence=evidence.but(winner=winner), frontier=())
+    path.write_bytes(render_recipe(told))
     return path
 
 

@@ -184,14 +184,18 @@ def firsts(component: str) -> dict[str, Model]:
     return found
 
 
-@pytest.mark.parametrize(("kind", "model"), firsts("denoiser").items(), ids=lambda one: str(one))
+def kind_or_name(value: object) -> str:
+    return value.id if isinstance(value, Model) else str(value)
+
+
+@pytest.mark.parametrize(("kind", "model"), firsts("denoiser").items(), ids=kind_or_name)
 def test_processors_are_swapped_where_it_is_told_that_they_are(kind: str, model: Model) -> None:
     module = Structure(model, model.workload).module(model.denoiser)
     assert type(module).__name__ == kind
     assert (kind in _SWAPPED_IN) is _swaps(module)
 
 
-@pytest.mark.parametrize(("kind", "model"), firsts("vae").items(), ids=lambda one: str(one))
+@pytest.mark.parametrize(("kind", "model"), firsts("vae").items(), ids=kind_or_name)
 def test_tiles_that_are_told_are_the_tiles_that_are_set(kind: str, model: Model) -> None:
     lever = LEVERS["vae-tiling"]
     view = Structure(model, model.workload)

@@ -1,8 +1,9 @@
 """Runs exported scripts where autotune cannot be imported, and keeps the pictures they made.
 
-    python export_runner.py JOBS.json
+    python export_runner.py JOBS.json [eager]
 
-JOBS is a list of scripts; beside each its pictures are written, or what went wrong.
+JOBS is a list of scripts; beside each its pictures are written, or what went wrong. With ``eager``
+nothing is compiled by inductor, which takes a minute each: what the compiler is told is written.
 """
 
 from __future__ import annotations
@@ -56,6 +57,40 @@ def start_anew() -> None:
     Registry.set_active_backend(Name.NATIVE)
 
 
+class Eager:
+    """In the place of ``torch.compile``: graphs are taken and run as they are."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.compile = torch.compile
+        self.told: list[dict[str, Any]] = []
+
+    def __call__(self, function: Any, **how: Any) -> Any:
+        self.told.append({name: value for name, value in how.items() if value})
+        return self.compile(function, backend="eager", dynamic=how.get("dynamic"))
+
+    def settings(self) -> dict[str, Any]:
+        """What the compiler was told, and what it is to keep to."""
+        import torch._dynamo
+        from torch.fx.experimental import _config
+
+        config = torch._dynamo.config
+        limits = (config.recompile_limit, config.accumulated_recompile_limit)
+        return {"told": self.told, "limits": list(limits), "duck": _config.use_duck_shape}
+
+    def start_anew(self) -> None:
+        """Forget what was told, and what was set."""
+        import torch._dynamo
+        from torch.fx.experimental import _config
+
+        self.told = []
+        torch._dynamo.reset()
+        torch._dynamo.config.recompile_limit = 8
+        torch._dynamo.config.accumulated_recompile_limit = 256
+        _config.use_duck_shape = True
+
+
 def pictures_of(ended: dict[str, Any]) -> Any:
     import numpy
 
@@ -65,14 +100,18 @@ def pictures_of(ended: dict[str, Any]) -> Any:
     return numpy.stack([numpy.asarray(one) for one in images])
 
 
-def run(script: Path) -> None:
+def run(script: Path, eager: Eager | None) -> None:
     import numpy
 
     try:
         start_anew()
+        if eager is not None:
+            eager.start_anew()
         os.chdir(script.parent)
         ended = runpy.run_path(str(script), run_name="__main__")
         numpy.save(script.with_suffix(".npy"), pictures_of(ended))
+        if eager is not None:
+            script.with_suffix(".json").write_text(json.dumps(eager.settings()))
     except BaseException:
         script.with_suffix(".failed").write_text(traceback.format_exc())
 
@@ -86,8 +125,10 @@ def main() -> None:
 
     torch.set_num_threads(1)
     unpack_without_extension()
+    eager = Eager() if sys.argv[2:] == ["eager"] else None
+    torch.compile = eager or torch.compile  # type: ignore[assignment]
     for name in json.loads(Path(sys.argv[1]).read_text()):
-        run(Path(name))
+        run(Path(name), eager)
     check_wall()
     assert "autotune" not in sys.modules
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -135,7 +136,9 @@ def found(dotted: str) -> Any:
         return None
     value = importlib.import_module(first)
     for name in rest:
-        value = getattr(value, name, None) or importlib.import_module(f"{value.__name__}.{name}")
+        if not hasattr(value, name):
+            importlib.import_module(f"{value.__name__}.{name}")
+        value = getattr(value, name)
     return value
 
 
@@ -178,9 +181,10 @@ def test_what_fits_a_line_stands_on_one_and_the_rest_is_broken_as_little_as_it_c
     short = call("pipe.to", "cuda")
     assert laid_out("", short) == ['pipe.to("cuda")']
     longer = call("pipe.transformer.enable_group_offload", onload_device="cuda", use_stream=True)
-    assert laid_out("", longer, indent=" " * 8)[1:] == [
-        f'{" " * 12}onload_device="cuda", use_stream=True',
-        f"{' ' * 8})",
+    assert laid_out("", longer, indent=" " * 16) == [
+        f"{' ' * 16}pipe.transformer.enable_group_offload(",
+        f'{" " * 20}onload_device="cuda", use_stream=True',
+        f"{' ' * 16})",
     ]
     nested = call("load", Name("MODEL"), mapping={"transformer": call("config", text="x" * 70)})
     assert laid_out("pipe = ", nested) == [
@@ -216,6 +220,13 @@ def test_the_evidence_stands_above_the_script() -> None:
         "provisional" in autotune.export(recipe.but(status="provisional")).partition("import")[0]
     )
     assert all(line.startswith("#") for line in head.splitlines() if line)
+
+
+def test_the_readme_shows_what_is_written() -> None:
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
+    (shown,) = re.findall(r"```text\n(# quantize-denoiser=.*?)\n```", readme, re.DOTALL)
+    choices = {"dtype": "bf16", "quantize-denoiser": "torchao-int8wo", "offload": "model"}
+    assert shown in autotune.export(recipe_of("flux", choices))
 
 
 def test_the_script_is_the_same_for_the_same_recipe_and_names_the_revision() -> None:
@@ -299,6 +310,29 @@ def test_a_local_folder_has_to_be_named() -> None:
         autotune.export(recipe)
     assert "--model FOLDER" in str(caught.value.hint)
     assert autotune.export(recipe, to="env")
+
+
+def test_the_embedded_model_is_loaded_from_the_cache_without_saying_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AUTOTUNE_CACHE", str(tmp_path / ".cache" / "autotune"))
+    text = autotune.export(recipe_of("demo", {"dtype": "bf16", "offload": "none"}, kind="cpu"))
+    assert 'MODEL = os.path.expanduser("~/.cache/autotune/models/demo-1")' in text
+    assert str(tmp_path) not in text
+    assert "revision" not in text
+
+
+def test_a_file_other_than_the_one_that_was_measured_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    from tests.checkpoints import write_gguf
+    from tests.trial.bench import tiny_model
+
+    component = Path(tiny_model("flux").folder, "transformer")
+    file = write_gguf(tmp_path / "denoiser.gguf", component, "Q8_0")
+    with pytest.raises(RecipeMismatch, match="chooses a checkpoint that somebody gave") as caught:
+        autotune.export(recipe_of("flux", {"checkpoint": "gguf"}), checkpoints={"denoiser": file})
+    assert "--checkpoint" in str(caught.value.hint)
 
 
 def test_another_model_is_refused_with_both(tmp_path: Path) -> None:

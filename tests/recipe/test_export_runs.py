@@ -17,6 +17,7 @@ from autotune.levers.base import Target
 from autotune.recipe.schema import Recipe
 from autotune.records import Model
 from autotune.trial import generate, output
+from tests.recipe.export_runner import Eager
 from tests.recipe.exported import BASELINE, Case, every_case, recipe_for, recipe_of
 from tests.trial.bench import CPU, SMALL, tiny_model
 
@@ -24,12 +25,13 @@ pytestmark = pytest.mark.trials
 
 RUNNER = Path(__file__).with_name("export_runner.py")
 CASES = [case for case in every_case() if not case.compiles]
+COMPILED = [case for case in every_case() if case.compiles]
 #: Kernels for AVX-512 add in another order where tensors lie at other addresses: the last bit of a
 #: float may differ, and then a pixel that lies between two values.
 _ROUNDING = 1
 
 
-def run_scripts(texts: dict[str, str], folder: Path, **environment: str) -> None:
+def run_scripts(texts: dict[str, str], folder: Path, *more: str) -> None:
     """Run all of them in one process that cannot import autotune."""
     scripts = []
     for name, text in texts.items():
@@ -39,11 +41,10 @@ def run_scripts(texts: dict[str, str], folder: Path, **environment: str) -> None
         scripts.append(str(script))
     jobs = folder / "jobs.json"
     jobs.write_text(json.dumps(scripts))
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, str(RUNNER), str(jobs)],
+        [sys.executable, str(RUNNER), str(jobs), *more],
         cwd=folder,
-        env={**env, **environment},
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
         text=True,
         check=False,
@@ -113,6 +114,37 @@ def test_the_script_of_a_choice_makes_the_picture_of_build(case: Case, made: Pat
     ours = built(case).astype(int)
     assert theirs.shape == ours.shape
     assert abs(theirs - ours).max() <= _ROUNDING
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for ``COMPILED``, with graphs that are run as they are."""
+    folder = tmp_path_factory.mktemp("compiled")
+    texts = {
+        str(case): autotune.export(recipe_for(case), model=tiny_model(case.pipeline).folder)
+        for case in COMPILED
+    }
+    run_scripts(texts, folder, "eager")
+    return folder
+
+
+@pytest.mark.parametrize("case", COMPILED, ids=str)
+def test_the_script_of_a_compiled_choice_tells_the_compiler_what_build_tells_it(
+    case: Case, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    eager = Eager()
+    monkeypatch.setattr(torch, "compile", eager)
+    eager.start_anew()
+    ours = built(case).astype(int)
+    settings = eager.settings()
+    assert settings["told"]
+    script = compiled / str(case) / "script.py"
+    theirs = made_by(compiled, str(case)).astype(int)
+    assert json.loads(script.with_suffix(".json").read_text()) == settings
+    assert abs(theirs - ours).max() <= _ROUNDING
+    eager.start_anew()
 
 
 def test_the_script_of_several_choices_makes_the_picture_of_build(tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ _MOST = 0.5
 
 
 _OFFLOAD = "diffusers.hooks.apply_group_offloading"
+#: The components of a repository are not all known: some have a safety checker, some do not.
+_REST = """\
+streamed = [
+{listed}
+]
+for name, part in pipe.components.items():
+    if isinstance(part, torch.nn.Module) and name not in streamed:
+        part.to("{device}")"""
 #: `residency.keep_share` as code.
 _KEEP_SHARE = '''
 def keep_share(model, share, device, **how):
@@ -128,11 +136,10 @@ def stream_told(script: Script, choice: str) -> Script:
         told = {key: value for key, value in how.items() if value is not False}
         module = Name(f"pipe.{name}")
         script = script.then(call(_OFFLOAD, module, onload_device=device, **told))
-    placed = {*script.model.denoisers, *script.model.text_encoders}
-    for part in script.model.components:
-        if part.weight_bytes and part.name not in placed:
-            script = script.then(call(f"pipe.{part.name}.to", device))
-    return script.but(hooked=script.hooked | {*script.model.denoisers, *encoders})
+    streamed = (*script.model.denoisers, *encoders)
+    listed = "\n".join(f'    "{name}",' for name in streamed)
+    script = script.then(_REST.format(listed=listed, device=device))
+    return script.but(hooked=script.hooked | set(streamed))
 
 
 def _denoiser_told(script: Script, name: str, choice: str, *, use_stream: bool) -> Script:
