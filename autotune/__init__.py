@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         apply,
         build,
         compare,
-        export,
         load_recipe,
         suggest,
         suggest_each,
@@ -35,16 +34,14 @@ if TYPE_CHECKING:
         RecipeMismatch,
     )
     from autotune.probe import probe_machine as probe
+    from autotune.recipe.export import export
     from autotune.recipe.schema import Recipe
 
 __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        (
-            *("suggest", "suggest_each", "load_recipe", "build", "apply", "export", "verify"),
-            "compare",
-        ),
+        ("suggest", "suggest_each", "load_recipe", "build", "apply", "verify", "compare"),
         "autotune.api",
     ),
     **dict.fromkeys(
@@ -61,6 +58,7 @@ _HOMES = {
         "autotune.errors",
     ),
     "Recipe": "autotune.recipe.schema",
+    "export": "autotune.recipe.export",
 }
 
 __all__ = [

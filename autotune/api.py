@@ -238,30 +238,6 @@ def build(
     )
 
 
-def export(
-    recipe: Recipe | str | Path,
-    to: str = "python",
-    *,
-    model: str | None = None,
-    checkpoints: Mapping[str, str | Path] | None = None,
-) -> str:
-    """Turn a recipe into something that needs no autotune.
-
-    Args:
-        recipe: A recipe or its path.
-        to: ``python`` is a script of plain diffusers code, ``env`` are environment variables.
-        model: Where the model is; needed when the recipe was made from a local folder, or when
-            what the model is made of is not known here.
-        checkpoints: As for ``build``.
-
-    Raises:
-        NoResult: If a choice cannot be told in plain diffusers code, with its name and why.
-    """
-    from autotune.recipe.export import export_recipe
-
-    return export_recipe(_loaded(recipe), to, model=model, checkpoints=checkpoints or {})
-
-
 def verify(
     recipe: Recipe | str | Path,
     *,

@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Write or print it; 1 where a choice cannot be told."""
-    from autotune.api import export
     from autotune.files import check_writable, write_atomic
     from autotune.models.given import parse_checkpoints
+    from autotune.recipe.export import export
 
     out: Path | None = arguments.out
     if out is not None:

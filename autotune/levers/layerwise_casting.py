@@ -79,15 +79,10 @@ def code(script: Script, choice: str) -> Script:
     if choice == "off":
         return script
     stored = Name(f"torch.{_STORED[choice]}")
-    calls = (
-        call(
-            f"{one}.enable_layerwise_casting",
-            storage_dtype=stored,
-            compute_dtype=Name(f"{one}.dtype"),
-        )
-        for one in script.denoisers
-    )
-    return script.but(hooked=script.hooked | set(script.model.denoisers)).then(*calls)
+    for one in script.denoisers:
+        how = {"storage_dtype": stored, "compute_dtype": Name(f"{one}.dtype")}
+        script = script.then(call(f"{one}.enable_layerwise_casting", **how))
+    return script.but(hooked=script.hooked | set(script.model.denoisers))
 
 
 def plan(plan: Plan, choice: str) -> Plan:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
-from autotune.errors import BadInput, NoResult, RecipeMismatch, shorten
+from autotune.errors import BadInput, BadRecipe, NoResult, RecipeMismatch, shorten
 from autotune.files import cache_folder
 from autotune.levers.script import Expression, Name, Script
 from autotune.models.catalog import find, find_pipeline
@@ -18,10 +19,11 @@ from autotune.models.given import look_at, name_components
 from autotune.models.published import planned_model
 from autotune.models.resolve import resolve
 from autotune.recipe.apply import check_given
+from autotune.recipe.read import read_recipe
 from autotune.recipe.schema import Recipe
 from autotune.recipe.told import tell
 from autotune.recipe.written import written_environment, written_script
-from autotune.records import Model
+from autotune.records import DeviceKind, Model
 
 FORMS = ("python", "env")
 #: ROCm builds of torch answer under the name "cuda".
@@ -29,19 +31,36 @@ _TORCH_NAMES = {"rocm": "cuda"}
 _INSTEAD = "autotune.build(recipe) loads the pipeline with everything in it"
 
 
-def export_recipe(
-    recipe: Recipe, to: str, *, model: str | None, checkpoints: Mapping[str, str | Path]
+def export(
+    recipe: Recipe | str | Path,
+    to: str = "python",
+    *,
+    model: str | None = None,
+    checkpoints: Mapping[str, str | Path] | None = None,
 ) -> str:
-    """The recipe in another form; see ``autotune.export``."""
+    """Turn a recipe into something that needs no autotune.
+
+    Args:
+        recipe: A recipe or its path.
+        to: ``python`` is a script of plain diffusers code, ``env`` are environment variables.
+        model: Where the model is; needed when the recipe was made from a local folder, or when
+            what the model is made of is not known here.
+        checkpoints: As for ``build``.
+
+    Raises:
+        NoResult: If a choice cannot be told in plain diffusers code, with its name and why.
+    """
     if to not in FORMS:
         raise BadInput(
             f"a recipe cannot be exported to {shorten(to)}", hint=f"--to {' or '.join(FORMS)}"
         )
+    if not isinstance(recipe, Recipe):
+        recipe = read_recipe(Path(recipe))
     if to == "env":
         # What the environment has to say depends on no component.
         told = tell(_start(recipe, _bare(recipe)), recipe.choices)
         return written_environment(recipe, told)
-    found = _model_of(recipe, model, checkpoints)
+    found = _model_of(recipe, model, checkpoints or {})
     told = tell(_start(recipe, found), recipe.choices)
     if told.refused:
         reasons = "; ".join(f"{choice}: {reason}" for choice, reason in told.refused.items())
@@ -51,6 +70,8 @@ def export_recipe(
 
 def _start(recipe: Recipe, model: Model) -> Script:
     kind = str(recipe.fingerprint.device.get("kind"))
+    if kind not in get_args(DeviceKind):  # it is about to become code
+        raise BadRecipe(f"the recipe was measured on {shorten(kind)}, which is no kind of device")
     return Script(model=model, workload=recipe.workload, device=_TORCH_NAMES.get(kind, kind))
 
 

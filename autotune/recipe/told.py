@@ -13,7 +13,6 @@ from autotune.records import Candidate, Choice, Device, Stage
 
 #: On it nothing is tried out: choices are asked for their names alone.
 _NOWHERE = Device(kind="cpu", uuid="", name="", total_bytes=0, free_bytes=0)
-_STAGES = list(Stage)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +46,16 @@ class Told:
 
 def tell(script: Script, choices: Candidate) -> Told:
     """Tell every choice; one of a lever that is not installed raises ``BadRecipe``."""
-    offered = {name: {one.id: one for one in found} for name, found in _offered().items()}
+    found = offered_choices(_NOWHERE, None)
+    offered = {name: {one.id: one for one in ones} for name, ones in found.items()}
     check_choices(choices, offered)
     before, load, after, calls = [], [], [], []
     refused: dict[str, str] = {}
     for name, lever in load_levers().items():
         if name not in choices:
             continue
-        if not script.placed and _STAGES.index(lever.stage) >= _STAGES.index(Stage.COMPILE):
-            script = _placed(script)
-            after.append(Group(note="", statements=script.statements[-1:]))
+        if lever.stage in (Stage.COMPILE, Stage.CALL):
+            script = _placed(script, after)
         choice = offered[name][choices[name]]
         try:
             told = told_by(lever, script, choice)
@@ -74,9 +73,7 @@ def tell(script: Script, choices: Candidate) -> Told:
         if told.multiple != script.multiple:
             calls.append(Group(note=note))
         script = told
-    if not script.placed:
-        script = _placed(script)
-        after.append(Group(note="", statements=script.statements[-1:]))
+    script = _placed(script, after)
     return Told(
         script=script,
         before=tuple(before),
@@ -102,10 +99,10 @@ def told_by(lever: Lever, script: Script, choice: Choice) -> Script:
     raise Untold("the lever does not say how it is done in code")
 
 
-def _offered() -> Mapping[str, tuple[Choice, ...]]:
-    return offered_choices(_NOWHERE, None)
-
-
-def _placed(script: Script) -> Script:
+def _placed(script: Script, after: list[Group]) -> Script:
     """What is placed by no lever lies on the device."""
-    return script.but(placed=True).then(call("pipe.to", script.device))
+    if script.placed:
+        return script
+    move = call("pipe.to", script.device)
+    after.append(Group(note="", statements=(move,)))
+    return script.but(placed=True).then(move)

@@ -1,9 +1,10 @@
 """Runs exported scripts where autotune cannot be imported, and keeps the pictures they made.
 
-    python export_runner.py JOBS.json [eager]
+    python export_runner.py JOBS.json
 
-JOBS is a list of scripts; beside each its pictures are written, or what went wrong. With ``eager``
-nothing is compiled by inductor, which takes a minute each: what the compiler is told is written.
+JOBS is a list of scripts, each with whether it is run eagerly: then nothing is compiled by
+inductor, which takes half a minute each, and what the compiler was told is written down. Beside
+each script its pictures are written, or what went wrong.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Eager:
         self.told: list[dict[str, Any]] = []
 
     def __call__(self, function: Any, **how: Any) -> Any:
-        self.told.append({name: value for name, value in how.items() if value})
+        if getattr(function, "__name__", "") == "_call_impl":  # a module's, not one of torch's own
+            self.told.append({name: value for name, value in how.items() if value})
         return self.compile(function, backend="eager", dynamic=how.get("dynamic"))
 
     def settings(self) -> dict[str, Any]:
@@ -100,18 +102,18 @@ def pictures_of(ended: dict[str, Any]) -> Any:
     return numpy.stack([numpy.asarray(one) for one in images])
 
 
-def run(script: Path, eager: Eager | None) -> None:
+def run(script: Path, eager: Eager, *, eagerly: bool) -> None:
     import numpy
+    import torch
 
     try:
         start_anew()
-        if eager is not None:
-            eager.start_anew()
+        eager.start_anew()
+        torch.compile = eager if eagerly else eager.compile
         os.chdir(script.parent)
         ended = runpy.run_path(str(script), run_name="__main__")
         numpy.save(script.with_suffix(".npy"), pictures_of(ended))
-        if eager is not None:
-            script.with_suffix(".json").write_text(json.dumps(eager.settings()))
+        script.with_suffix(".json").write_text(json.dumps(eager.settings()))
     except BaseException:
         script.with_suffix(".failed").write_text(traceback.format_exc())
 
@@ -125,10 +127,9 @@ def main() -> None:
 
     torch.set_num_threads(1)
     unpack_without_extension()
-    eager = Eager() if sys.argv[2:] == ["eager"] else None
-    torch.compile = eager or torch.compile  # type: ignore[assignment]
-    for name in json.loads(Path(sys.argv[1]).read_text()):
-        run(Path(name), eager)
+    eager = Eager()
+    for name, eagerly in json.loads(Path(sys.argv[1]).read_text()):
+        run(Path(name), eager, eagerly=eagerly)
     check_wall()
     assert "autotune" not in sys.modules
 

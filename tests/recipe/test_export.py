@@ -253,6 +253,12 @@ def test_what_a_recipe_says_cannot_become_code() -> None:
     assert "os.abort" not in [ast.unparse(node) for node in ast.walk(tree)]
 
 
+def test_a_kind_of_device_that_there_is_not_is_refused() -> None:
+    evil = 'cuda"); import os; ("'
+    with pytest.raises(BadRecipe, match="which is no kind of device"):
+        autotune.export(recipe_of("flux", {"offload": "group-leaf"}, kind=evil))
+
+
 @pytest.mark.parametrize(
     "pipeline", sorted({entry.pipeline for entry in load_catalog().entries if entry.hub})
 )

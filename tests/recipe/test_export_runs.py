@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pytest
 
 import autotune
 from autotune.levers.base import Target
-from autotune.recipe.schema import Recipe
-from autotune.records import Model
+from autotune.recipe.schema import Recipe, RecipeGiven
 from autotune.trial import generate, output
+from tests.checkpoints import with_checkpoints, write_gguf, write_tiny_vae
 from tests.recipe.export_runner import Eager
 from tests.recipe.exported import BASELINE, Case, every_case, recipe_for, recipe_of
-from tests.trial.bench import CPU, SMALL, tiny_model
+from tests.trial.bench import CPU, SMALL, fitted, tiny_model
 
 pytestmark = pytest.mark.trials
 
@@ -31,18 +32,67 @@ COMPILED = [case for case in every_case() if case.compiles]
 _ROUNDING = 1
 
 
-def run_scripts(texts: dict[str, str], folder: Path, *more: str) -> None:
-    """Run all of them in one process that cannot import autotune."""
-    scripts = []
+def others(folder: Path) -> dict[str, tuple[Recipe, dict[str, Path]]]:
+    """Recipes of more than one choice, with the files that they are made of."""
+    flux, wan = tiny_model("flux"), tiny_model("wan")
+    several = {
+        "dtype": "bf16",
+        "quantize-denoiser": "torchao-int8wo",
+        "quantize-text-encoder": "bnb-nf4",
+        "vae-dtype": "fp32",
+        "channels-last": "vae",
+        "vae-tiling": "half",
+        "attention": "native-flash",
+        "batch": "x2",
+    }
+    given = {
+        "transformer": write_gguf(folder / "own.gguf", Path(flux.folder, "transformer"), "Q8_0"),
+        "vae": write_tiny_vae(folder / "tiny-vae"),
+    }
+    from_files = recipe_of(flux, SMALL, {**BASELINE, "checkpoint": "gguf", "vae-model": "tiny"})
+    named = tuple(
+        RecipeGiven(component=one.component, kind=one.kind, digest=one.digest)
+        for one in with_checkpoints(flux, **given).given
+    )
+    from_files = from_files.but(model=from_files.model.but(given=named))
+    compiled = recipe_of(wan, fitted("wan", SMALL), {**BASELINE, "compile": "regional"})
+    large = SMALL.but(height=128, width=128)
+    return {
+        "several": (recipe_of(flux, large, {**BASELINE, **several}), {}),
+        "compiled": (compiled, {}),
+        "given": (from_files, given),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """The folder in which every script was run, and the recipes that are no case."""
+
+    folder: Path
+    others: dict[str, tuple[Recipe, dict[str, Path]]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Every script, run in one process that cannot import autotune."""
+    folder = tmp_path_factory.mktemp("exported")
+    more = others(folder)
+    cases = {str(case): recipe_for(case) for case in (*CASES, *COMPILED)}
+    texts = {
+        name: autotune.export(recipe, model=tiny_model(name.rpartition("-")[2]).folder)
+        for name, recipe in cases.items()
+    }
+    for name, (recipe, given) in more.items():
+        model = tiny_model("wan" if name == "compiled" else "flux")
+        texts[name] = autotune.export(recipe, model=model.folder, checkpoints=given)
     for name, text in texts.items():
-        script = folder / name / "script.py"
-        script.parent.mkdir(parents=True)
-        script.write_text(text)
-        scripts.append(str(script))
-    jobs = folder / "jobs.json"
-    jobs.write_text(json.dumps(scripts))
+        folder.joinpath(name).mkdir()
+        folder.joinpath(name, "script.py").write_text(text)
+    eagerly = {str(case) for case in COMPILED}
+    jobs = [(str(folder / name / "script.py"), name in eagerly) for name in texts]
+    folder.joinpath("jobs.json").write_text(json.dumps(jobs))
     done = subprocess.run(
-        [sys.executable, str(RUNNER), str(jobs), *more],
+        [sys.executable, str(RUNNER), str(folder / "jobs.json")],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
@@ -50,6 +100,7 @@ def run_scripts(texts: dict[str, str], folder: Path, *more: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    return Made(folder=folder, others=more)
 
 
 def made_by(folder: Path, name: str) -> Any:
@@ -96,41 +147,17 @@ def _process_as_it_was() -> Iterator[None]:
     Registry.set_active_backend(Name.NATIVE)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which every script of ``CASES`` was run."""
-    folder = tmp_path_factory.mktemp("exported")
-    texts = {
-        str(case): autotune.export(recipe_for(case), model=tiny_model(case.pipeline).folder)
-        for case in CASES
-    }
-    run_scripts(texts, folder)
-    return folder
-
-
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_script_of_a_choice_makes_the_picture_of_build(case: Case, made: Path) -> None:
-    theirs = made_by(made, str(case)).astype(int)
+def test_the_script_of_a_choice_makes_the_picture_of_build(case: Case, made: Made) -> None:
+    theirs = made_by(made.folder, str(case)).astype(int)
     ours = built(case).astype(int)
     assert theirs.shape == ours.shape
     assert abs(theirs - ours).max() <= _ROUNDING
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same for ``COMPILED``, with graphs that are run as they are."""
-    folder = tmp_path_factory.mktemp("compiled")
-    texts = {
-        str(case): autotune.export(recipe_for(case), model=tiny_model(case.pipeline).folder)
-        for case in COMPILED
-    }
-    run_scripts(texts, folder, "eager")
-    return folder
-
-
 @pytest.mark.parametrize("case", COMPILED, ids=str)
 def test_the_script_of_a_compiled_choice_tells_the_compiler_what_build_tells_it(
-    case: Case, compiled: Path, monkeypatch: pytest.MonkeyPatch
+    case: Case, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
@@ -139,72 +166,33 @@ def test_the_script_of_a_compiled_choice_tells_the_compiler_what_build_tells_it(
     eager.start_anew()
     ours = built(case).astype(int)
     settings = eager.settings()
+    eager.start_anew()
     assert settings["told"]
-    script = compiled / str(case) / "script.py"
-    theirs = made_by(compiled, str(case)).astype(int)
+    script = made.folder / str(case) / "script.py"
+    theirs = made_by(made.folder, str(case)).astype(int)
     assert json.loads(script.with_suffix(".json").read_text()) == settings
     assert abs(theirs - ours).max() <= _ROUNDING
-    eager.start_anew()
 
 
-def test_the_script_of_several_choices_makes_the_picture_of_build(tmp_path: Path) -> None:
-    choices = {
-        **BASELINE,
-        "dtype": "bf16",
-        "quantize-denoiser": "torchao-int8wo",
-        "quantize-text-encoder": "bnb-nf4",
-        "vae-dtype": "fp32",
-        "channels-last": "vae",
-        "vae-tiling": "half",
-        "attention": "native-flash",
-        "batch": "x2",
-    }
-    model = tiny_model("flux")
-    recipe = recipe_of(model, SMALL.but(height=128, width=128), choices)
-    text = autotune.export(recipe, model=model.folder)
-    run_scripts({"several": text}, tmp_path)
-    pipe = autotune.build(recipe, model=model.folder, device="cpu")
-    ours = pixels_of(pipe, recipe, multiple=2).astype(int)
-    assert abs(made_by(tmp_path, "several").astype(int) - ours).max() <= _ROUNDING
-
-
-def test_the_script_of_a_compiled_pipeline_makes_its_picture_up_to_rounding(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("name", "most"),
+    # Two compilations may join other operations, and so round in other places.
+    [("several", _ROUNDING), ("given", _ROUNDING), ("compiled", 2)],
+)
+def test_the_script_of_more_than_a_choice_makes_the_picture_of_build(
+    name: str, most: int, made: Made
 ) -> None:
-    """Two compilations may join other operations, and so round in other places."""
-    model = tiny_model("flux")
-    recipe = recipe_of(model, SMALL, {**BASELINE, "compile": "regional"})
-    pipe = autotune.build(recipe, model=model.folder, device="cpu")
-    ours = pixels_of(pipe, recipe).astype(int)
-    text = autotune.export(recipe, model=model.folder)
-    assert "pipe.transformer.compile_repeated_blocks()" in text
-    run_scripts({"compiled": text}, tmp_path)
-    assert abs(made_by(tmp_path, "compiled").astype(int) - ours).max() <= 2
-
-
-def test_the_script_of_given_files_makes_the_picture_of_build(tmp_path: Path) -> None:
-    from tests.checkpoints import with_checkpoints, write_gguf, write_tiny_vae
-
-    model = tiny_model("flux")
-    component = Path(model.folder, "transformer")
-    given = {
-        "transformer": write_gguf(tmp_path / "denoiser.gguf", component, "Q8_0"),
-        "vae": write_tiny_vae(tmp_path / "tiny-vae"),
-    }
-    choices = {**BASELINE, "checkpoint": "gguf", "vae-model": "tiny"}
-    recipe = recipe_of(model, SMALL, choices)
-    recipe = recipe.but(model=recipe.model.but(given=_told(with_checkpoints(model, **given))))
-    text = autotune.export(recipe, model=model.folder, checkpoints=given)
-    run_scripts({"given": text}, tmp_path)
+    recipe, given = made.others[name]
+    model = tiny_model("wan" if name == "compiled" else "flux")
     pipe = autotune.build(recipe, model=model.folder, device="cpu", checkpoints=given)
-    ours = pixels_of(pipe, recipe).astype(int)
-    assert abs(made_by(tmp_path, "given").astype(int) - ours).max() <= _ROUNDING
+    ours = pixels_of(pipe, recipe, multiple=2 if name == "several" else 1).astype(int)
+    assert abs(made_by(made.folder, name).astype(int) - ours).max() <= most
 
 
-def _told(model: Model) -> Any:
-    from autotune.recipe.schema import RecipeGiven
-
-    return tuple(
-        RecipeGiven(component=one.component, kind=one.kind, digest=one.digest)
-        for one in model.given
-    )
+def test_the_wall_of_these_tests_is_one(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import autotune")
+    (tmp_path / "jobs.json").write_text(json.dumps([(str(script), False)]))
+    line = [sys.executable, str(RUNNER), str(tmp_path / "jobs.json")]
+    subprocess.run(line, cwd=tmp_path, capture_output=True, check=True)
+    assert "autotune is blocked" in script.with_suffix(".failed").read_text()
