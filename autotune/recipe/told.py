@@ -49,7 +49,8 @@ def tell(script: Script, choices: Candidate) -> Told:
     found = offered_choices(_NOWHERE, None)
     offered = {name: {one.id: one for one in ones} for name, ones in found.items()}
     check_choices(choices, offered)
-    before, load, after, calls = [], [], [], []
+    before, load, calls = [], [], []
+    after: list[Group] = []
     refused: dict[str, str] = {}
     for name, lever in load_levers().items():
         if name not in choices:
