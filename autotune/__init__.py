@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         RecipeMismatch,
     )
     from autotune.probe import probe_machine as probe
+    from autotune.recipe.export import export
     from autotune.recipe.schema import Recipe
 
 __version__ = "0.1.0"
@@ -57,6 +58,7 @@ _HOMES = {
         "autotune.errors",
     ),
     "Recipe": "autotune.recipe.schema",
+    "export": "autotune.recipe.export",
 }
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "apply",
     "build",
     "compare",
+    "export",
     "load_recipe",
     "probe",
     "suggest",

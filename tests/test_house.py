@@ -362,7 +362,7 @@ def test_the_public_names_are_those_of_the_design_and_each_is_there() -> None:
 
     functions = {
         *("suggest", "suggest_each", "verify", "compare", "load_recipe", "build"),
-        *("apply", "probe", "Recipe"),
+        *("apply", "export", "probe", "Recipe"),
     }
     assert functions <= set(autotune.__all__)
     errors = set(autotune.__all__) - functions

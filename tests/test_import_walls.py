@@ -136,7 +136,10 @@ def test_a_layer_does_not_reach_what_it_must_not_through_others(layer: str) -> N
 LEVERS = "autotune.levers"
 MECHANISMS = "autotune.levers.mechanisms"
 #: What the folder of the levers holds beside them: the protocol, and the table of rules.
-_BESIDE_LEVERS = {LEVERS, *(f"{LEVERS}.{name}" for name in ("base", "plan", "rule", "rules"))}
+_BESIDE_LEVERS = {
+    LEVERS,
+    *(f"{LEVERS}.{name}" for name in ("base", "plan", "rule", "rules", "script")),
+}
 
 
 def _levers() -> set[str]:
@@ -156,7 +159,7 @@ def test_among_the_levers_lies_nothing_else() -> None:
 
 def test_a_lever_knows_records_errors_and_the_protocol_and_no_sibling() -> None:
     allowed = _mechanisms() | {"autotune.records", "autotune.errors"}
-    allowed |= {f"{LEVERS}.base", f"{LEVERS}.plan"}
+    allowed |= {f"{LEVERS}.base", f"{LEVERS}.plan", f"{LEVERS}.script"}
     allowed |= {"autotune.files", "autotune.strict_json"}  # a component's configuration is read
     _refuse(
         [
@@ -230,7 +233,7 @@ def test_nothing_slow_is_loaded_by(statement: str) -> None:
     "statement",
     [
         "import autotune.recipe.read, autotune.recipe.check, autotune.recipe.write",
-        "import autotune.report.recipe",
+        "import autotune.report.recipe, autotune.recipe.export",
         "import autotune.probe.device, autotune.probe.fingerprint",
         "from autotune.levers import load_levers; load_levers()",
         "import autotune.engine.local, autotune.engine.debug, autotune.search.study",

@@ -25,6 +25,7 @@ COMMANDS = (
         "compare",
         "estimate",
         "explain",
+        "export",
         "levers",
         "skeleton",
         "replay",

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.script import Script
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "allocator"
@@ -47,6 +48,13 @@ def apply(target: Target, choice: str) -> None:
         torch._C._accelerator_setAllocatorSettings(
             f"{settings},{_EXPANDABLE}" if settings else _EXPANDABLE
         )
+
+
+def code(script: Script, choice: str) -> Script:
+    """The variable that torch reads when it starts."""
+    if choice == "default":
+        return script
+    return script.but(environment={**script.environment, _VARIABLES[0]: _EXPANDABLE})
 
 
 def _settings() -> str:

@@ -20,6 +20,7 @@ from autotune.levers.mechanisms.attention_backends import (
 )
 from autotune.levers.mechanisms.attention_smoke import smoke_problem
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script, Untold, call
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "attention"
@@ -30,6 +31,8 @@ stage = Stage.BUILD
 #: others too, among them the linear attention of Sana.
 _SWAPPABLE = {"AttnProcessor", "AttnProcessor2_0", "JointAttnProcessor2_0"}
 _SWAPPED = {"XFormersAttnProcessor", "XFormersJointAttnProcessor"}
+#: The denoisers of the catalogue that have nothing but these.
+_SWAPPED_IN = {"PixArtTransformer2DModel", "SD3Transformer2DModel", "UNet2DConditionModel"}
 #: The kernel that follows the formula step by step.
 _PLAIN, _COMPILED = "native-math", "flex"
 #: Where the structure of a denoiser does not tell: the width most of them have.
@@ -89,6 +92,23 @@ def engaged(target: Target, choice: str) -> Evidence:
     if choice == "native":
         return Evidence(engaged=set(backends) <= wanted and not any(swapped), detail=detail)
     return Evidence(engaged=set(backends) == wanted, detail=detail)
+
+
+def code(script: Script, choice: str) -> Script:
+    """A call of every denoiser, or of the pipeline where processors are swapped.
+
+    Raises:
+        Untold: If it is code from the hub and the owner of this machine did not allow it.
+    """
+    if choice == "native":
+        return script
+    backend = BACKENDS[choice]
+    if backend.remote and (problem := hub_kernels_problem()):
+        raise Untold(f"it {problem}")
+    if choice == "xformers" and script.class_of(script.model.denoiser) in _SWAPPED_IN:
+        return script.then(call("pipe.enable_xformers_memory_efficient_attention"))
+    calls = (call(f"{one}.set_attention_backend", backend.value) for one in script.denoisers)
+    return script.then(*calls)
 
 
 def plan(plan: Plan, choice: str) -> Plan:

@@ -10,6 +10,7 @@ from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script, call
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "attention-slicing"
@@ -47,6 +48,13 @@ def engaged(target: Target, choice: str) -> Evidence:
         engaged=sliced == 0 if choice == "off" else sliced > 0,
         detail=f"{sliced} sliced attention processors",
     )
+
+
+def code(script: Script, choice: str) -> Script:
+    """A call of the UNet."""
+    if choice == "off":
+        return script
+    return script.then(call(f"{script.denoiser}.set_attention_slice", choice))
 
 
 def plan(plan: Plan, choice: str) -> Plan:

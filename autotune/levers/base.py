@@ -93,6 +93,8 @@ class Lever(Protocol):
 
     - ``plan(plan, choice)``: from what the levers before it make of the model, said as a
       `autotune.levers.plan.Plan`, what this choice makes of it: all that the estimator knows;
+    - ``code(script, choice)``: the `autotune.levers.script.Script` with what this choice takes in
+      plain diffusers code, or ``Untold`` with the reason why that cannot be told;
     - ``watched(target, choice)``: modules by name whose calls the observed generation counts,
       found afterwards in ``target.seen``;
     - ``start_up_s(choice)``: seconds by which the first call may be longer than the others;

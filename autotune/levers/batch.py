@@ -13,6 +13,7 @@ from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "batch"
@@ -61,6 +62,11 @@ def engaged(target: Target, choice: str) -> Evidence:
         return Evidence(engaged=target.batch == wanted, detail=detail)
     made = seen.calls * seen.widest_output[0] if seen.widest_output else 0
     return Evidence(engaged=made == wanted, detail=f"{made} of {wanted} decoded in one call")
+
+
+def code(script: Script, choice: str) -> Script:
+    """More pictures in the call."""
+    return script.but(multiple=_TIMES[choice])
 
 
 def plan(plan: Plan, choice: str) -> Plan:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.mechanisms.cache_code import cache_told
 from autotune.levers.mechanisms.cache_limits import problem
 from autotune.levers.mechanisms.cache_parts import any_hooks, hooked
 from autotune.levers.mechanisms.cache_switch import switch_off, switch_on
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script
 from autotune.records import Choice, Device, Evidence, Fidelity, Stage
 
 name = "cache"
@@ -170,6 +172,14 @@ def engaged(target: Target, choice: str) -> Evidence:
         engaged=computed < passes,
         detail=f"{hooks}; the last one was computed in {computed} of {passes} passes",
     )
+
+
+def code(script: Script, choice: str) -> Script:
+    """The configuration, and what tells it where the pipeline is."""
+    if choice == "none":
+        return script
+    one = _SETTINGS[choice]
+    return cache_told(script, one.technique, one.strength, lite=one.lite)
 
 
 def plan(plan: Plan, choice: str) -> Plan:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.script import Name, Script, call
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "channels-last"
@@ -54,6 +55,13 @@ def engaged(target: Target, choice: str) -> Evidence:
     found = {part: _laid_out(getattr(target, part)) for part in _PARTS[choice]}
     detail = ", ".join(f"{part}: {done} of {of} weights" for part, (done, of) in found.items())
     return Evidence(engaged=all(done > 0 for done, _ in found.values()), detail=detail)
+
+
+def code(script: Script, choice: str) -> Script:
+    """Where the chosen components lie."""
+    parts = {"denoiser": script.denoiser, "vae": "pipe.vae"}
+    layout = Name("torch.channels_last")
+    return script.then(*(call(f"{parts[one]}.to", memory_format=layout) for one in _PARTS[choice]))
 
 
 def _problem(view: ModelView, part: str) -> str | None:

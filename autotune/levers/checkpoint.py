@@ -18,6 +18,7 @@ from typing import Any
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.mechanisms.capability import compute_capability
 from autotune.levers.plan import Plan
+from autotune.levers.script import Name, Script, Untold, call
 from autotune.records import Choice, Device, Evidence, Fidelity, Given, Stage
 
 name = "checkpoint"
@@ -38,6 +39,8 @@ _FORM = {
     "auto-round": "folder of an AutoRound denoiser was given (--checkpoint denoiser=FOLDER)",
 }
 _SINGLE_FILES = ("gguf", "bfl")
+#: What diffusers calls the configuration that reads each.
+_CONFIGURATION = {"gguf": "GGUFQuantizationConfig", "bfl": "BFLQuantizationConfig"}
 _PACKAGE = {"gguf": "gguf", "svdquant": "kernels", "auto-round": "auto_round"}
 #: Where the modules come from that a denoiser of each kind is made of.
 _ORIGIN = {
@@ -48,6 +51,7 @@ _ORIGIN = {
 }
 #: The owner of the machine says with it that code from the hub may run here; a recipe cannot (R5).
 _TRUST = "DIFFUSERS_TRUST_REMOTE_KERNELS"
+_UNTRUSTED = f"SVDQuant's kernels are native code from the hub, and {_TRUST} is not set to true"
 _HOPPER, _TURING, _BLACKWELL = 9, (7, 5), (10, 0)
 #: Types that lose next to nothing: 8 bits with a scale for every 32 numbers, and plain floats.
 _NEAR_LOSSLESS = frozenset(("Q8_0", "BF16", "F16", "F32"))
@@ -91,6 +95,40 @@ def engaged(target: Target, choice: str) -> Evidence:
     return Evidence(engaged=any(taken) and (all(taken) or not named), detail=detail)
 
 
+def code(script: Script, choice: str) -> Script:
+    """What was given for each denoiser, loaded by itself.
+
+    Raises:
+        Untold: If it is not known where it lies, or native code from the hub is not allowed.
+    """
+    if choice == "own":
+        return script
+    given = script.model.given_as(choice)
+    if not given:
+        raise Untold(f"it is not known where it lies: no {_FORM[choice]}")
+    if choice == "svdquant" and not _trusted():
+        raise Untold(_UNTRUSTED)
+    for one in given:
+        kind = f"diffusers.{script.class_of(one.component)}"
+        if one.kind not in _SINGLE_FILES:
+            loaded = call(
+                f"{kind}.from_pretrained", one.path, dtype=script.dtype, use_safetensors=True
+            )
+        else:
+            configuration = f"diffusers.{_CONFIGURATION[one.kind]}"
+            loaded = call(
+                f"{kind}.from_single_file",
+                one.path,
+                quantization_config=call(configuration, compute_dtype=script.dtype),
+                config=Name("MODEL"),
+                subfolder=one.component,
+                dtype=script.dtype,
+                **script.pinned,
+            )
+        script = script.loading(**{one.component: loaded})
+    return script
+
+
 def plan(plan: Plan, choice: str) -> Plan:
     """What was given, as it lies in its file."""
     for one in plan.model.given_as(choice):
@@ -130,10 +168,11 @@ def _package_problem(kind: str) -> str | None:
     package = _PACKAGE.get(kind)
     if package and find_spec(package) is None:
         return f"the package {package.replace('_', '-')} is not installed"
-    trusted = os.environ.get(_TRUST, "").upper() in ("1", "ON", "YES", "TRUE")
-    if kind == "svdquant" and not trusted:
-        return f"SVDQuant's kernels are native code from the hub, and {_TRUST} is not set to true"
-    return None
+    return _UNTRUSTED if kind == "svdquant" and not _trusted() else None
+
+
+def _trusted() -> bool:
+    return os.environ.get(_TRUST, "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _formats_problem(kind: str, device: Device, given: Sequence[Given]) -> str | None:
@@ -174,10 +213,7 @@ def _load(target: Target, one: Given) -> Any:
         return kind.from_pretrained(
             one.path, dtype=dtype, local_files_only=True, use_safetensors=True
         )
-    configuration = {
-        "gguf": diffusers.GGUFQuantizationConfig,
-        "bfl": diffusers.BFLQuantizationConfig,
-    }[one.kind]
+    configuration = getattr(diffusers, _CONFIGURATION[one.kind])
     try:
         return kind.from_single_file(
             one.path,

@@ -14,6 +14,7 @@ from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.mechanisms.compiler import (
     compiled_parts,
     compiler_setting,
+    compiler_told,
     graphs_ran,
     is_compiled,
     missing_compiler,
@@ -28,6 +29,7 @@ from autotune.levers.mechanisms.tracing import (
     trace_problem,
 )
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script, Untold, call
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "compile"
@@ -137,6 +139,22 @@ def engaged(target: Target, choice: str) -> Evidence:
     recorded = recorded_graphs()
     detail = f"{ran.detail}; {recorded} CUDA graphs are recorded"
     return Evidence(engaged=recorded > 0, detail=detail)
+
+
+def code(script: Script, choice: str) -> Script:
+    """A call of every denoiser, after what the compiler has to be told."""
+    if choice == "none":
+        return script
+    if choice == _TRACE:
+        raise Untold(
+            "a trace stands in for the UNet's forward, which takes code of autotune's own"
+        )
+    way = _WAYS[choice]
+    method = "compile_repeated_blocks" if way.regional else "compile"
+    wanted = {"mode": way.mode, "dynamic": way.dynamic}
+    how = {name: value for name, value in wanted.items() if value is not None}
+    script = compiler_told(script, script.model.denoisers, dynamic=bool(way.dynamic))
+    return script.then(*(call(f"{one}.{method}", **how) for one in script.denoisers))
 
 
 def plan(plan: Plan, choice: str) -> Plan:

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.mechanisms.compiler import (
+    compiler_told,
     graphs_ran,
     is_compiled,
     missing_compiler,
     prepare_compiler,
 )
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script, call
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "compile-vae"
@@ -57,6 +59,13 @@ def engaged(target: Target, choice: str) -> Evidence:
         detail = "the decoder is compiled" if compiled else "nothing is compiled"
         return Evidence(engaged=not compiled, detail=detail)
     return graphs_ran(target, {_DECODER: int(compiled)})
+
+
+def code(script: Script, choice: str) -> Script:
+    """The decoder, compiled in place."""
+    if choice == "off":
+        return script
+    return compiler_told(script, ["vae"]).then(call("pipe.vae.decoder.compile"))
 
 
 def plan(plan: Plan, choice: str) -> Plan:

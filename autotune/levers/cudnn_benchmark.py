@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
+from autotune.levers.script import Script
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "cudnn-benchmark"
@@ -56,6 +57,11 @@ def engaged(target: Target, choice: str) -> Evidence:
         engaged=stands and there and found > 0,
         detail=f"{found} convolutions, cuDNN {'computes them' if there else 'is not there'}",
     )
+
+
+def code(script: Script, choice: str) -> Script:
+    """A setting of torch's, off at the start of a process."""
+    return script.then("torch.backends.cudnn.benchmark = True") if choice == "on" else script
 
 
 def start_up_s(choice: str) -> float:

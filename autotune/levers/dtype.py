@@ -13,6 +13,7 @@ from typing import Any
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.mechanisms.capability import AMPERE, older_than
 from autotune.levers.plan import Plan
+from autotune.levers.script import Name, Script
 from autotune.records import Choice, Device, Evidence, Fidelity, Model, Stage
 
 name = "dtype"
@@ -68,6 +69,11 @@ def engaged(target: Target, choice: str) -> Evidence:
     wanted = counts[_TORCH_NAME[choice]]
     listed = ", ".join(f"{count} {dtype}" for dtype, count in counts.most_common())
     return Evidence(engaged=wanted * 2 > counts.total(), detail=f"denoiser parameters: {listed}")
+
+
+def code(script: Script, choice: str) -> Script:
+    """An argument of ``from_pretrained``."""
+    return script.loading(dtype=Name(f"torch.{_TORCH_NAME[choice]}"))
 
 
 def plan(plan: Plan, choice: str) -> Plan:

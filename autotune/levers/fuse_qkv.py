@@ -11,6 +11,7 @@ from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script, call
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "fuse-qkv"
@@ -62,6 +63,13 @@ def engaged(target: Target, choice: str) -> Evidence:
     used = sum(count > 0 for count in calls)
     detail = f"{used} of {len(there)} fused projections in use"
     return Evidence(engaged=used > 0, detail=detail)
+
+
+def code(script: Script, choice: str) -> Script:
+    """A call of every denoiser."""
+    if choice == "off":
+        return script
+    return script.then(*(call(f"{one}.fuse_qkv_projections") for one in script.denoisers))
 
 
 def plan(plan: Plan, choice: str) -> Plan:

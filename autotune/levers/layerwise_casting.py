@@ -12,6 +12,7 @@ from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.plan import Plan
+from autotune.levers.script import Name, Script, call
 from autotune.records import Choice, Device, Evidence, Fidelity, Stage
 
 name = "layerwise-casting"
@@ -71,6 +72,17 @@ def engaged(target: Target, choice: str) -> Evidence:
         engaged=right > 0 and small * 2 > total,
         detail=f"{right} layers cast, {small} of {total} parameters lie in {stored}",
     )
+
+
+def code(script: Script, choice: str) -> Script:
+    """A call of every denoiser."""
+    if choice == "off":
+        return script
+    stored = Name(f"torch.{_STORED[choice]}")
+    for one in script.denoisers:
+        how = {"storage_dtype": stored, "compute_dtype": Name(f"{one}.dtype")}
+        script = script.then(call(f"{one}.enable_layerwise_casting", **how))
+    return script.but(hooked=script.hooked | set(script.model.denoisers))
 
 
 def plan(plan: Plan, choice: str) -> Plan:

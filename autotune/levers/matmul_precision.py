@@ -13,6 +13,7 @@ from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.mechanisms.capability import AMPERE, older_than
+from autotune.levers.script import Script, call
 from autotune.records import Choice, Device, DeviceKind, Evidence, Fidelity, Stage
 
 name = "matmul-precision"
@@ -80,6 +81,13 @@ def engaged(target: Target, choice: str) -> Evidence:
         detail=f"set to {stands}, a product deviates by up to {deviation:.1e}, "
         f"in fp32: {', '.join(exact) or 'nothing'}",
     )
+
+
+def code(script: Script, choice: str) -> Script:
+    """A setting of torch's; a process starts with the highest."""
+    if choice == "highest":
+        return script
+    return script.then(call("torch.set_float32_matmul_precision", choice))
 
 
 def _is_in_fp32(module: Any) -> bool:

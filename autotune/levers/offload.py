@@ -20,9 +20,17 @@ from autotune.levers.mechanisms.residency import (
     offloaded,
     places,
 )
-from autotune.levers.mechanisms.streaming import GROUPS, SHARES, evidence, fails_by_layer, stream
+from autotune.levers.mechanisms.streaming import (
+    GROUPS,
+    SHARES,
+    evidence,
+    fails_by_layer,
+    stream,
+    stream_told,
+)
 from autotune.levers.mechanisms.torch_names import is_accelerator, torch_device
 from autotune.levers.plan import Place, Plan
+from autotune.levers.script import Script, Untold, call
 from autotune.records import Choice, Device, Evidence, Model, Stage
 
 name = "offload"
@@ -136,6 +144,23 @@ def engaged(target: Target, choice: str) -> Evidence:
         engaged=bool(hooked) and not strays and set(target.denoisers) <= set(hooked),
         detail=f"offloaded: {_list(hooked)}; not back on the host: {_list(strays)}",
     )
+
+
+def code(script: Script, choice: str) -> Script:
+    """A call of the pipeline's, or what `stream` does.
+
+    Raises:
+        Untold: If a component is dropped after use: diffusers copies it back.
+    """
+    if choice == "staged":
+        raise Untold("what drops a component after use is code of autotune's own")
+    script = script.but(placed=True)
+    if choice == "none":
+        return script.then(call("pipe.to", script.device))
+    if choice in GROUPS or choice in SHARES:
+        return stream_told(script, choice)
+    script = script.but(hooked=script.hooked | {one.name for one in script.model.components})
+    return script.then(call(f"pipe.enable_{choice}_cpu_offload", device=script.device))
 
 
 def plan(plan: Plan, choice: str) -> Plan:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune.levers.base import ModelView, Target
-from autotune.levers.mechanisms.quantization import NONE, offer, prove, quantize, unpacking_s
+from autotune.levers.mechanisms.quantization import NONE, offer, prove, quantize, tell, unpacking_s
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "quantize-denoiser"
@@ -39,6 +40,11 @@ def apply(target: Target, choice: str) -> None:
 def engaged(target: Target, choice: str) -> Evidence:
     """The Linears that were converted, counted by the classes of their weights."""
     return prove(target, target.model.denoisers, choice)
+
+
+def code(script: Script, choice: str) -> Script:
+    """A configuration, by component."""
+    return tell(script, script.model.denoisers, choice)
 
 
 def plan(plan: Plan, choice: str) -> Plan:

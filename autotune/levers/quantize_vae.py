@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune.levers.base import ModelView, Target
-from autotune.levers.mechanisms.quantization import NONE, offer, prove, quantize, unpacking_s
+from autotune.levers.mechanisms.quantization import NONE, offer, prove, quantize, tell, unpacking_s
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script
 from autotune.records import Choice, Device, Evidence, Model, Stage
 
 name = "quantize-vae"
@@ -38,6 +39,11 @@ def apply(target: Target, choice: str) -> None:
 def engaged(target: Target, choice: str) -> Evidence:
     """The Linears that were converted, counted by the classes of their weights."""
     return prove(target, _parts(target.model), choice)
+
+
+def code(script: Script, choice: str) -> Script:
+    """A configuration, by component."""
+    return tell(script, _parts(script.model), choice)
 
 
 def plan(plan: Plan, choice: str) -> Plan:

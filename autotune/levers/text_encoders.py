@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.levers.mechanisms.encoders import Gone, Memo, OnHost, replace
+from autotune.levers.mechanisms.encoders import ON_HOST, Gone, Memo, OnHost, replace
 from autotune.levers.mechanisms.torch_names import is_accelerator, torch_device
 from autotune.levers.plan import Place, Plan
+from autotune.levers.script import Script, Untold
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "text-encoders"
@@ -90,6 +91,24 @@ def engaged(target: Target, choice: str) -> Evidence:
         engaged=all_there and not strays and memo is None and (calls > 0 or not target.seen),
         detail=detail,
     )
+
+
+def code(script: Script, choice: str) -> Script:
+    """The stand-in and where it stands; what answers for dropped encoders is too much to tell.
+
+    Raises:
+        Untold: If prompts are precomputed.
+    """
+    if choice == "device":
+        return script
+    if choice == "precomputed":
+        raise Untold("what answers for the dropped encoders is code of autotune's own")
+    encoders = script.model.text_encoders
+    stand_ins = (
+        f'vars(pipe)["{one}"] = OnHost(pipe.{one}, "{script.device}")' for one in encoders
+    )
+    script = script.importing("accelerate.utils").defining(ON_HOST).then(*stand_ins)
+    return script.but(on_host=script.on_host | set(encoders))
 
 
 def plan(plan: Plan, choice: str) -> Plan:

@@ -15,6 +15,7 @@ from typing import Any
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.mechanisms.capability import AMPERE, older_than
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script
 from autotune.records import Choice, Device, Evidence, Fidelity, Stage
 
 name = "vae-dtype"
@@ -27,6 +28,22 @@ _BYTES = {"fp32": 4, "bf16": 2}
 _PLAIN_BYTES = 2
 #: Marks our ``decode`` on the VAE, so that it is wrapped once.
 _MARK = "_autotune_casts"
+#: What `_casting` does, as code.
+_CASTING = '''
+def casting(vae, decode):
+    """decode, with every floating-point tensor it gets cast to the VAE's format."""
+
+    def cast(value):
+        floating = isinstance(value, torch.Tensor) and value.is_floating_point()
+        return value.to(vae.dtype) if floating else value
+
+    @functools.wraps(decode)
+    def decode_cast(*args, **kwargs):
+        kwargs = {name: cast(value) for name, value in kwargs.items()}
+        return decode(*map(cast, args), **kwargs)
+
+    return decode_cast
+'''
 
 
 def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
@@ -73,6 +90,20 @@ def engaged(target: Target, choice: str) -> Evidence:
     return Evidence(
         engaged=set(counts) == {_TORCH_NAME[choice]} and _casts(target.vae),
         detail=f"VAE parameters: {listed}",
+    )
+
+
+def code(script: Script, choice: str) -> Script:
+    """The cast, and the function that is put in front of ``decode``."""
+    if choice == "same":
+        return script
+    return (
+        script.importing("functools")
+        .defining(_CASTING)
+        .then(
+            f"pipe.vae.to(torch.{_TORCH_NAME[choice]})",
+            "pipe.vae.decode = casting(pipe.vae, pipe.vae.decode)",
+        )
     )
 
 

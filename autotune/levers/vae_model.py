@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script, Untold, call
 from autotune.records import Choice, Device, Evidence, Fidelity, Stage
 
 name = "vae-model"
@@ -63,6 +64,24 @@ def engaged(target: Target, choice: str) -> Evidence:
     own = target.model.component("vae") if target.model.folder else None
     tiny = kind == _TINY and (own is None or own.class_name != _TINY)
     return Evidence(engaged=tiny is (choice == "tiny"), detail=f"the VAE is of class {kind}")
+
+
+def code(script: Script, choice: str) -> Script:
+    """The tiny VAE in the place of the VAE.
+
+    Raises:
+        Untold: If it is not known where it lies.
+    """
+    if choice == "own":
+        return script
+    given = script.model.given_as(_KIND)
+    if not given:
+        raise Untold(f"it is not known where it lies: {_MISSING}")
+    (part,) = given
+    tiny = call(
+        f"diffusers.{_TINY}.from_pretrained", part.path, dtype=script.dtype, use_safetensors=True
+    )
+    return script.loading(**{part.component: tiny})
 
 
 def plan(plan: Plan, choice: str) -> Plan:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script, call
 from autotune.records import Choice, Device, Evidence, Stage
 
 name = "vae-slicing"
@@ -44,6 +45,11 @@ def engaged(target: Target, choice: str) -> Evidence:
         engaged=batch == 1 and seen.calls >= target.batch > 1,
         detail=f"{seen.calls} decoder calls of {batch} picture(s)",
     )
+
+
+def code(script: Script, choice: str) -> Script:
+    """A switch of the VAE's."""
+    return script.then(call("pipe.vae.enable_slicing")) if choice == "on" else script
 
 
 def plan(plan: Plan, choice: str) -> Plan:

@@ -11,6 +11,7 @@ from typing import Any
 
 from autotune.levers.base import ChoiceMaker, ModelView, Target
 from autotune.levers.plan import Plan
+from autotune.levers.script import Script, Untold, call
 from autotune.records import Choice, Device, Evidence, Fidelity, Stage, Workload
 
 name = "vae-tiling"
@@ -20,6 +21,20 @@ stage = Stage.BUILD
 _SHARE = {"half": 0.5, "quarter": 0.25}
 #: Smaller tiles are mostly overlap: 8 latent pixels keep 6 of their own.
 _SMALLEST_LATENT_TILE = 8
+#: By class: whether tiles are squares, and where it says how many pixels a latent pixel is wide.
+_BLOCKS = "2 ** (len(pipe.vae.config.block_out_channels) - 1)"
+_RATIO = "pipe.vae.spatial_compression_ratio"
+_WIDTHS = {
+    **dict.fromkeys(("AutoencoderKL", "AutoencoderKLFlux2"), (True, _BLOCKS)),
+    "AutoencoderKLHunyuanImage": (True, "pipe.vae.config.spatial_compression_ratio"),
+    **dict.fromkeys(
+        (
+            *("AutoencoderDC", "AutoencoderKLHunyuanVideo", "AutoencoderKLLTXVideo"),
+            *("AutoencoderKLMochi", "AutoencoderKLQwenImage", "AutoencoderKLWan"),
+        ),
+        (False, _RATIO),
+    ),
+}
 
 
 def choices(device: Device, view: ModelView | None) -> Sequence[Choice]:
@@ -83,6 +98,40 @@ def engaged(target: Target, choice: str) -> Evidence:
         engaged=seen.calls > 1 and 0 < widest <= target.workload.width * _SHARE[choice],
         detail=f"{seen.calls} decoder calls, widest {widest} of {target.workload.width} pixels",
     )
+
+
+def code(script: Script, choice: str) -> Script:
+    """Tile sizes of the picture's, and the switch.
+
+    Raises:
+        Untold: If it is not known how the VAE's class says how wide its latent pixels are.
+    """
+    if choice == "off":
+        return script
+    kind = script.class_of("vae")
+    if kind not in _WIDTHS:
+        raise Untold(f"it is not known how {kind} sizes its tiles")
+    square, ratio = _WIDTHS[kind]
+    script = script.then(f"scale = {ratio}  # pixels of a latent pixel")
+    sides = {"height": script.workload.height, "width": script.workload.width}
+    if square:
+        script = script.then(
+            f"pipe.vae.tile_latent_min_size = {_side(min(sides.values()), choice)}",
+            "pipe.vae.tile_sample_min_size = scale * pipe.vae.tile_latent_min_size",
+        )
+    else:
+        for side, pixels in sides.items():
+            tile = f"pipe.vae.tile_sample_min_{side}"
+            script = script.then(
+                f"{tile} = scale * {_side(pixels, choice)}",
+                f"pipe.vae.tile_sample_stride_{side} = {tile} * 3 // 4",
+            )
+    return script.then(call("pipe.vae.enable_tiling"))
+
+
+def _side(pixels: int, choice: str) -> str:
+    """As `_latent_side`."""
+    return f"max({_SMALLEST_LATENT_TILE}, {int(pixels * _SHARE[choice])} // scale // 4 * 4)"
 
 
 def plan(plan: Plan, choice: str) -> Plan:

@@ -78,7 +78,7 @@ def model_of(
     """
     found = _find_model(recipe, model, allow_mismatch)
     found = give(found.but(workload=recipe.workload), looked)
-    _check_given(recipe, found.given, allow_mismatch)
+    check_given(recipe, found.given, allow_mismatch)
     return found
 
 
@@ -95,7 +95,7 @@ def apply_recipe(
     chosen = _checked_device(recipe, _device_of(pipe), allow_mismatch)
     model = _describe(pipe, recipe)
     model = model.but(given=name_components(model, looked))
-    _check_given(recipe, model.given, allow_mismatch)
+    check_given(recipe, model.given, allow_mismatch)
     target = Target(model=model, device=chosen, workload=recipe.workload, pipe=pipe)
     levers = [
         (lever, recipe.choices[name])
@@ -178,7 +178,7 @@ def _find_model(recipe: Recipe, given: str | None, allow_mismatch: bool) -> Mode
     return model
 
 
-def _check_given(recipe: Recipe, given: Sequence[Given], allow_mismatch: bool) -> None:
+def check_given(recipe: Recipe, given: Sequence[Given], allow_mismatch: bool) -> None:
     """The files that choices are made of must be those that were measured."""
     kinds = kinds_needed(recipe.choices)
     measured = {one.component: one for one in recipe.model.given if one.kind in kinds}

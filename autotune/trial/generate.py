@@ -82,7 +82,32 @@ def caller(pipe: Any, workload: Workload, multiple: int = 1) -> Callable[[int], 
     """
     import torch
 
-    known = inspect.signature(pipe.__call__).parameters
+    parameters = inspect.signature(pipe.__call__).parameters
+    known = {name: one.default for name, one in parameters.items()}
+    fixed = call_arguments(known, workload, multiple)
+    pictures = pictures_of(fixed)
+    fixed |= {"output_type": "pt"} if "output_type" in known else {}
+
+    def generate(number: int) -> Any:
+        prompt = workload.prompts[number // _OF_ONE_PROMPT % len(workload.prompts)]
+        seeds = seeds_of(workload, pictures, number)
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        one = generators[0] if pictures == 1 else generators
+        return pipe(prompt=prompt, generator=one, **fixed)
+
+    return generate
+
+
+def call_arguments(
+    known: Mapping[str, object], workload: Workload, multiple: int = 1
+) -> dict[str, Any]:
+    """What the pipeline is called with, beside prompt and seeds.
+
+    Args:
+        known: The names of its arguments with their defaults.
+        workload: What is generated.
+        multiple: How many of its batches one call makes.
+    """
     batch = workload.batch * multiple
     wanted = {
         "height": workload.height,
@@ -95,31 +120,33 @@ def caller(pipe: Any, workload: Workload, multiple: int = 1) -> Callable[[int], 
         "max_sequence_length": workload.max_sequence_length,
         # The size is the workload's: PixArt and Sana would make another one and shrink it.
         "use_resolution_binning": False,
-        "output_type": "pt",
     }
-    fixed = {name: value for name, value in wanted.items() if value is not None and name in known}
-    takes_batch = fixed.keys() & {"num_images_per_prompt", "num_videos_per_prompt"}
-    pictures = batch if takes_batch else 1
+    fixed: dict[str, Any] = {
+        name: value for name, value in wanted.items() if value is not None and name in known
+    }
     if "true_cfg_scale" in fixed:
         fixed["negative_prompt"] = " "  # without one the second pass, half of the work, is skipped
-
-    def generate(number: int) -> Any:
-        prompt = workload.prompts[number // _OF_ONE_PROMPT % len(workload.prompts)]
-        seeds = (workload.seed + number + _APART * place for place in range(pictures))
-        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        one = generators[0] if pictures == 1 else generators
-        return pipe(prompt=prompt, generator=one, **fixed)
-
-    return generate
+    return fixed
 
 
-def _guidance_argument(known: Mapping[str, inspect.Parameter]) -> str:
+def pictures_of(arguments: Mapping[str, Any]) -> int:
+    """How many pictures, or videos, a call with these arguments makes."""
+    images = arguments.get("num_images_per_prompt", 1)
+    return int(arguments.get("num_videos_per_prompt", images))
+
+
+def seeds_of(workload: Workload, pictures: int, number: int = 0) -> list[int]:
+    """The seed of every picture of a sample."""
+    return [workload.seed + number + _APART * place for place in range(pictures)]
+
+
+def _guidance_argument(known: Mapping[str, object]) -> str:
     """What the pipeline calls its guidance: Qwen-Image and HunyuanImage have names of their own.
 
     Flux takes ``true_cfg_scale`` too, switched off by default; there guidance is the other one.
     """
     true_scale = known.get("true_cfg_scale")
-    if true_scale is not None and isinstance(true_scale.default, float) and true_scale.default > 1:
+    if isinstance(true_scale, float) and true_scale > 1:
         return "true_cfg_scale"
     if "distilled_guidance_scale" in known and "guidance_scale" not in known:
         return "distilled_guidance_scale"

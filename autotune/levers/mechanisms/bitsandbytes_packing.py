@@ -13,6 +13,13 @@ from typing import Any
 _ROWS, _GROUP = 32, 64
 #: On our ``forward``, so that it is put in front once.
 _MARK = "_autotune_checks"
+#: The same for one component that is loaded, as code.
+UNPACKED = """\
+for layer in {part}.modules():
+    # On processors with bf16 arithmetic it is laid out anew, which fails for these widths.
+    if isinstance(layer, bitsandbytes.nn.Linear4bit):
+        if layer.in_features % 64 or layer.out_features % 32:
+            layer.support_avx512bf16_for_cpu = False"""
 
 
 def repack_only_what_divides() -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from autotune.levers.base import Target
 from autotune.levers.mechanisms.capability import is_elsewhere
+from autotune.levers.script import Script
 from autotune.records import Device, Evidence
 
 #: All modules are compiled through one function, ``Module._call_impl``, and share its limit of 8:
@@ -86,6 +87,24 @@ def prepare_compiler(target: Target, modules: Iterable[Any], *, dynamic: bool = 
 
         # Two sides that happen to be equal must not be taken for one (diffusers' documentation).
         _config.use_duck_shape = False
+
+
+def compiler_told(script: Script, components: Iterable[str], *, dynamic: bool = False) -> Script:
+    """A script that sets what compiling these components needs."""
+    settings = "torch._dynamo.config"
+    raised = f"{settings}.recompile_limit = {_LIMIT_WITH_HOOKS}"
+    if script.hooked & set(components):
+        more = f"{settings}.accumulated_recompile_limit = {_LIMIT_WITH_HOOKS}"
+        script = script.then(raised, more)
+    elif raised not in script.statements:
+        script = script.then(f"{settings}.recompile_limit = {_LIMIT}")
+    quantized = (script.quantization.get(component) for component in components)
+    if any(one is not None and "load_in_8bit" in one.named for one in quantized):
+        script = script.then(f"{settings}.capture_dynamic_output_shape_ops = True")
+    if dynamic:
+        script = script.importing("torch.fx.experimental._config")
+        script = script.then("torch.fx.experimental._config.use_duck_shape = False")
+    return script
 
 
 def plain_folder(folder: Path) -> Path | None:

@@ -12,6 +12,27 @@ from typing import Any
 
 from autotune.errors import BadInput, shorten
 
+#: `OnHost` as code.
+ON_HOST = '''
+class OnHost:
+    """A text encoder on the host: its input goes there, its output to the device.
+
+    It is no module, so what places a pipeline passes it by.
+    """
+
+    def __init__(self, encoder, device):
+        self.encoder = encoder.to("cpu")
+        self.device_of_output = device
+
+    def __call__(self, *args, **kwargs):
+        args, kwargs = accelerate.utils.send_to_device((args, kwargs), "cpu")
+        output = self.encoder(*args, **kwargs)
+        return accelerate.utils.send_to_device(output, self.device_of_output)
+
+    def __getattr__(self, name):
+        return getattr(self.__dict__["encoder"], name)
+'''
+
 
 class OnHost:
     """A text encoder on the host: its input is brought there, its output to the device."""

@@ -1,4 +1,4 @@
-"""What the levers that quantize components have in common: offer, set, prove, estimate."""
+"""What the levers that quantize components have in common: offer, set, tell, prove."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from typing import Any
 from autotune.errors import BadInput
 from autotune.files import read_capped
 from autotune.levers.base import ChoiceMaker, ModelView, Target
-from autotune.levers.mechanisms.bitsandbytes_packing import repack_only_what_divides
+from autotune.levers.mechanisms.bitsandbytes_packing import (
+    UNPACKED,
+    repack_only_what_divides,
+)
 from autotune.levers.mechanisms.converted import count_converted
+from autotune.levers.mechanisms.quantizer_configs import modules_of
 from autotune.levers.mechanisms.quantizer_limits import problem, proof_problem, unfit
 from autotune.levers.mechanisms.quantizers import QUANTIZERS, Quantizer
 from autotune.levers.mechanisms.quanto_unpacking import unpack_without_extension
+from autotune.levers.script import Script, Untold
 from autotune.records import Choice, Device, Evidence, Model
 from autotune.strict_json import parse_json
 
@@ -80,6 +85,25 @@ def quantize(target: Target, components: Sequence[str], choice: str) -> None:
         unpack_without_extension()
     if components and choice in _REPACKED:
         repack_only_what_divides()
+
+
+def tell(script: Script, components: Sequence[str], choice: str) -> Script:
+    """A script that loads the components so."""
+    if choice == NONE:
+        return script
+    quantizer = QUANTIZERS[choice]
+    for name in components:
+        part = script.model.component(name)
+        if part is None:
+            raise Untold(f"it is not known what {name} is")
+        if part.library not in quantizer.libraries:
+            raise Untold(f"{part.class_name} is a class of {part.library}, which cannot load it")
+        configuration = quantizer.configuration(part.library, script.dtype)
+        script = script.but(quantization={**script.quantization, name: configuration})
+        script = script.importing(*modules_of(configuration))
+        if choice in _REPACKED and script.device == "cpu":
+            script = script.importing("bitsandbytes").then(UNPACKED.format(part=f"pipe.{name}"))
+    return script
 
 
 def _set_inductor() -> None:

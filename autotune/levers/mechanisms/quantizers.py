@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from autotune.levers.mechanisms.quantizer_configs import (
-    Make,
+    Configuration,
     bitsandbytes,
     modelopt,
     quanto,
     sdnq,
     torchao,
 )
+from autotune.levers.script import Name, evaluated
 from autotune.records import Fidelity
 
 #: Numbers with one scale: torchao's default, which its fastest kernels ask for.
@@ -27,7 +29,7 @@ class Quantizer:
         package: What it needs, as a requirement, with the oldest version that diffusers takes.
         bits: Of a converted weight, without its scales: less than it takes in memory.
         mark: What ``converted.label`` says of a Linear that it converted.
-        make: Makes the configuration.
+        configuration: What a library is told, in code.
         step: A Linear is converted only if its widths are multiples of these (in, out).
         least: A Linear with fewer weights than that is left alone.
         start_up_s: By how many seconds the first call may be longer than the others.
@@ -39,11 +41,15 @@ class Quantizer:
     package: str
     bits: int
     mark: str
-    make: Make
+    configuration: Configuration
     libraries: tuple[str, ...] = ("diffusers", "transformers")
     step: tuple[int, int] = (1, 1)
     least: int = 0
     start_up_s: float = 0.0
+
+    def make(self, library: str, dtype: Any) -> Any:
+        """The configuration for a component of that library, computing in that torch dtype."""
+        return evaluated(self.configuration(library, Name(str(dtype))))
 
 
 _BITSANDBYTES = "bitsandbytes>=0.48"
@@ -63,7 +69,7 @@ _ALL = (
         package=_BITSANDBYTES,
         bits=4,
         mark="bitsandbytes nf4",
-        make=bitsandbytes(load_in_4bit=True, bnb_4bit_quant_type="nf4"),
+        configuration=bitsandbytes(load_in_4bit=True, bnb_4bit_quant_type="nf4"),
     ),
     Quantizer(
         id="bnb-fp4",
@@ -72,7 +78,7 @@ _ALL = (
         package=_BITSANDBYTES,
         bits=4,
         mark="bitsandbytes fp4",
-        make=bitsandbytes(load_in_4bit=True, bnb_4bit_quant_type="fp4"),
+        configuration=bitsandbytes(load_in_4bit=True, bnb_4bit_quant_type="fp4"),
     ),
     Quantizer(
         id="bnb-int8",
@@ -81,7 +87,7 @@ _ALL = (
         package=_BITSANDBYTES,
         bits=8,
         mark="bitsandbytes int8",
-        make=bitsandbytes(load_in_8bit=True, llm_int8_threshold=6.0),
+        configuration=bitsandbytes(load_in_8bit=True, llm_int8_threshold=6.0),
     ),
     Quantizer(
         id="torchao-int8wo",
@@ -90,7 +96,7 @@ _ALL = (
         package=_TORCHAO,
         bits=8,
         mark="torchao Int8Tensor",
-        make=torchao("Int8WeightOnlyConfig", "PerRow"),
+        configuration=torchao("Int8WeightOnlyConfig", "PerRow"),
     ),
     Quantizer(
         id="torchao-int8dq",
@@ -99,7 +105,7 @@ _ALL = (
         package=_TORCHAO,
         bits=8,
         mark="torchao Int8Tensor, activations by PerRow",
-        make=torchao("Int8DynamicActivationInt8WeightConfig", "PerRow"),
+        configuration=torchao("Int8DynamicActivationInt8WeightConfig", "PerRow"),
     ),
     Quantizer(
         id="torchao-int4wo",
@@ -109,7 +115,7 @@ _ALL = (
         bits=4,
         mark="torchao Int4TilePackedTo4dTensor",
         # The other packings need a package that nobody has published (levers.md B39).
-        make=torchao(
+        configuration=torchao(
             "Int4WeightOnlyConfig", group_size=_INT4_GROUP, int4_packing_format="tile_packed_to_4d"
         ),
         step=(_INT4_GROUP, 1),
@@ -121,7 +127,7 @@ _ALL = (
         package=_TORCHAO,
         bits=8,
         mark="torchao Float8Tensor",
-        make=torchao("Float8WeightOnlyConfig"),
+        configuration=torchao("Float8WeightOnlyConfig"),
     ),
     Quantizer(
         id="torchao-fp8dq",
@@ -130,7 +136,7 @@ _ALL = (
         package=_TORCHAO,
         bits=8,
         mark="torchao Float8Tensor, activations by PerRow",
-        make=torchao("Float8DynamicActivationFloat8WeightConfig", "PerRow"),
+        configuration=torchao("Float8DynamicActivationFloat8WeightConfig", "PerRow"),
         step=(16, 16),
     ),
     Quantizer(
@@ -140,7 +146,7 @@ _ALL = (
         package=_TORCHAO,
         bits=8,
         mark="torchao Float8Tensor, activations by PerTensor",
-        make=torchao("Float8DynamicActivationFloat8WeightConfig", "PerTensor"),
+        configuration=torchao("Float8DynamicActivationFloat8WeightConfig", "PerTensor"),
         step=(16, 16),
     ),
     Quantizer(
@@ -150,7 +156,7 @@ _ALL = (
         package=_QUANTO,
         bits=8,
         mark="quanto qint8",
-        make=quanto("int8"),
+        configuration=quanto("int8"),
     ),
     Quantizer(
         id="quanto-int4",
@@ -159,7 +165,7 @@ _ALL = (
         package=_QUANTO,
         bits=4,
         mark="quanto qint4",
-        make=quanto("int4"),
+        configuration=quanto("int4"),
     ),
     Quantizer(
         id="quanto-fp8",
@@ -168,7 +174,7 @@ _ALL = (
         package=_QUANTO,
         bits=8,
         mark="quanto qfloat8_e4m3fn",
-        make=quanto("float8"),
+        configuration=quanto("float8"),
     ),
     Quantizer(
         id="sdnq-int8",
@@ -177,7 +183,7 @@ _ALL = (
         package=_SDNQ,
         bits=8,
         mark="sdnq int8",
-        make=sdnq(weights_dtype="int8"),
+        configuration=sdnq(weights_dtype="int8"),
         least=_SDNQ_LEAST,
         start_up_s=_SDNQ_START_UP_S,
     ),
@@ -188,7 +194,7 @@ _ALL = (
         package=_SDNQ,
         bits=4,
         mark="sdnq uint4",
-        make=sdnq(weights_dtype="uint4"),
+        configuration=sdnq(weights_dtype="uint4"),
         least=_SDNQ_LEAST,
         start_up_s=_SDNQ_START_UP_S,
     ),
@@ -199,7 +205,7 @@ _ALL = (
         package=_SDNQ,
         bits=8,
         mark="sdnq int8, integer products",
-        make=sdnq(weights_dtype="int8", use_quantized_matmul=True),
+        configuration=sdnq(weights_dtype="int8", use_quantized_matmul=True),
         least=_SDNQ_LEAST,
         start_up_s=_SDNQ_START_UP_S,
     ),
@@ -210,7 +216,7 @@ _ALL = (
         package="nvidia-modelopt>=0.33.1",
         bits=8,
         mark="modelopt",
-        make=modelopt("FP8"),
+        configuration=modelopt("FP8"),
         libraries=("diffusers",),
     ),
 )

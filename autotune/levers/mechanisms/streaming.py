@@ -9,6 +9,7 @@ from typing import Any
 from autotune.levers.base import Target
 from autotune.levers.mechanisms import residency
 from autotune.levers.mechanisms.torch_names import is_accelerator
+from autotune.levers.script import Expression, Name, Script, Untold, call
 from autotune.records import Evidence
 
 _BLOCK = {"offload_type": "block_level", "num_blocks_per_group": 1}
@@ -30,6 +31,40 @@ SHARES = {"partial-25": 0.25, "partial-50": 0.5, "partial-75": 0.75}
 NOT_BY_LAYER = ("Qwen3VL", "T5Gemma2", "SiglipVision", "HunyuanDiT2D", "AutoencoderSAME")
 #: Between two generations a group may be on its way already, but not half of the model.
 _MOST = 0.5
+
+
+_OFFLOAD = "diffusers.hooks.apply_group_offloading"
+#: The components of a repository are not all known: some have a safety checker, some do not.
+_REST = """\
+streamed = [
+{listed}
+]
+for name, part in pipe.components.items():
+    if isinstance(part, torch.nn.Module) and name not in streamed:
+        part.to("{device}")"""
+#: `residency.keep_share` as code.
+_KEEP_SHARE = '''
+def keep_share(model, share, device, **how):
+    """Keep that share of the blocks on the device, spread evenly; stream the others."""
+    kept_bytes = seen_bytes = 0
+    for child in model.children():
+        if not isinstance(child, (torch.nn.ModuleList, torch.nn.Sequential)):
+            child.to(device)
+            continue
+        for block in child:
+            weights = (*block.parameters(), *block.buffers())
+            size = sum(weight.numel() * weight.element_size() for weight in weights)
+            seen_bytes += size
+            if kept_bytes < share * seen_bytes:
+                kept_bytes += size
+                block.to(device)
+            else:
+                diffusers.hooks.apply_group_offloading(
+                    block, onload_device=device, offload_type="leaf_level", **how
+                )
+    for weight in (*model.parameters(recurse=False), *model.buffers(recurse=False)):
+        weight.data = weight.data.to(device)
+'''
 
 
 def stream(target: Target, choice: str, device: str) -> None:
@@ -78,6 +113,48 @@ def encoder_arguments(choice: str, *, use_stream: bool) -> Mapping[str, Any]:
     how = GROUPS.get(choice, {"use_stream": use_stream})
     lean = how.get("low_cpu_mem_usage", False)
     return {**_LEAF, "use_stream": how.get("use_stream", False), "low_cpu_mem_usage": lean}
+
+
+def stream_told(script: Script, choice: str) -> Script:
+    """A script that streams so.
+
+    Raises:
+        Untold: If an encoder is of a class that cannot be streamed.
+    """
+    device = script.device
+    streams = device != "cpu"
+    encoders = [one for one in script.model.text_encoders if one not in script.on_host]
+    for name in script.model.denoisers:
+        script = _denoiser_told(script, name, choice, use_stream=streams)
+    for name in encoders:
+        if fails_by_layer(script.class_of(name)):
+            raise Untold(
+                f"{script.class_of(name)} cannot be streamed, and what brings it as a whole is "
+                "code of autotune's own"
+            )
+        how = encoder_arguments(choice, use_stream=streams)
+        told = {key: value for key, value in how.items() if value is not False}
+        module = Name(f"pipe.{name}")
+        script = script.then(call(_OFFLOAD, module, onload_device=device, **told))
+    streamed = (*script.model.denoisers, *encoders)
+    listed = "\n".join(f'    "{name}",' for name in streamed)
+    script = script.then(_REST.format(listed=listed, device=device))
+    return script.but(hooked=script.hooked | set(streamed))
+
+
+def _denoiser_told(script: Script, name: str, choice: str, *, use_stream: bool) -> Script:
+    if choice in SHARES:
+        how = {"use_stream": True} if use_stream else {}
+        module, share = Name(f"pipe.{name}"), SHARES[choice]
+        kept = call("keep_share", module, share, script.device, **how)
+        return script.defining(_KEEP_SHARE).then(kept)
+    told: dict[str, Expression] = dict(GROUPS[choice])
+    if choice == "group-disk":
+        folder = f"{name}_folder"
+        script = script.importing("tempfile").then(f"{folder} = tempfile.TemporaryDirectory()")
+        told["offload_to_disk_path"] = Name(f"{folder}.name")
+    group = call(f"pipe.{name}.enable_group_offload", onload_device=script.device, **told)
+    return script.then(group)
 
 
 # -------------------------------------------------------------------------------- evidence
