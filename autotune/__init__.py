@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         NothingFits,
         RecipeMismatch,
     )
+    from autotune.lookup import find_recipe
     from autotune.probe import probe_machine as probe
     from autotune.recipe.schema import Recipe
 
@@ -56,6 +57,7 @@ _HOMES = {
         ),
         "autotune.errors",
     ),
+    "find_recipe": "autotune.lookup",
     "Recipe": "autotune.recipe.schema",
 }
 
@@ -72,6 +74,7 @@ __all__ = [
     "apply",
     "build",
     "compare",
+    "find_recipe",
     "load_recipe",
     "probe",
     "suggest",

@@ -88,7 +88,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     # Cheap checks first: nothing is probed or downloaded for a typing error.
     wanted = [None if vram is None else parse_budget(vram) for vram in vrams]
     wanted_ram = parse_budget(asked.ram) if asked.ram is not None else None
-    fidelity = _fidelity(asked.quality)
+    fidelity = fidelity_of(asked.quality)
     random = _random(asked.weights)
     measuring = _measuring(asked)
     time_s = parse_duration(asked.time) if isinstance(asked.time, str) else asked.time
@@ -158,7 +158,7 @@ def make_question(model: str, asked: Asked, card: str | None) -> Question:
 
     wanted = parse_budget(asked.vram) if asked.vram is not None else None
     wanted_ram = parse_budget(asked.ram) if asked.ram is not None else None
-    fidelity = _fidelity(asked.quality)
+    fidelity = fidelity_of(asked.quality)
     machine = probe_machine()
     here = None if card else select_device(machine, asked.device)
     device = here or device_of(find_card(card or ""))
@@ -311,7 +311,12 @@ def _skeleton(model: str) -> str:
     return model if model == "demo" else str(cached_skeleton(model))
 
 
-def _fidelity(quality: str) -> Fidelity:
+def fidelity_of(quality: str) -> Fidelity:
+    """The preset of that name.
+
+    Raises:
+        BadInput: If there is none.
+    """
     try:
         return Fidelity(quality)
     except ValueError:

@@ -180,7 +180,7 @@ def _declared() -> set[str]:
 def _in_extras() -> set[str]:
     """What a user may add: no choice is offered without it, and nothing else needs it."""
     extras = _project()["project"]["optional-dependencies"]
-    texts = [*extras["quantizers"], *extras["quality"]]
+    texts = [*extras["quantizers"], *extras["quality"], *extras["remote"]]
     return {canonicalize_name(Requirement(text).name) for text in texts}
 
 
@@ -321,7 +321,7 @@ def test_the_public_names_are_those_of_the_design_and_each_is_there() -> None:
 
     functions = {
         *("suggest", "suggest_each", "verify", "compare", "load_recipe", "build"),
-        *("apply", "probe", "Recipe"),
+        *("find_recipe", "apply", "probe", "Recipe"),
     }
     assert functions <= set(autotune.__all__)
     errors = set(autotune.__all__) - functions
