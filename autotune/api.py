@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune.asked import Asked, in_words, make_requests, wanted_bytes
+from autotune.asked import Asked, look_again, make_requests
 from autotune.errors import BadInput
-from autotune.units import parse_budget
 
 if TYPE_CHECKING:
     from autotune.estimate.ceilings import Ceilings
@@ -50,6 +48,8 @@ def suggest(
     out: str | Path | None = None,
     runs: str | Path = "autotune-runs",
     force: bool = False,
+    book: str | Path | Literal[False] | None = None,
+    add_to_book: bool = False,
     wait: bool = True,
     engine: Literal["local", "debug"] = "local",
     listener: Listener | None = None,
@@ -87,6 +87,9 @@ def suggest(
         out: The recipe's path; by default it lies in the run folder.
         runs: Where run folders are made.
         force: Replace files that are there already.
+        book: A folder or URL of recipes of which the nearest are tried first; ``False`` for none.
+            If left out, ``$AUTOTUNE_BOOK`` or the user's own book, if it is there.
+        add_to_book: Put the recipe into that book, if it was confirmed.
         wait: Wait if another autotune holds the device; otherwise raise.
         engine: ``debug`` runs trials in this process, for breakpoints.
         listener: Is told what happens.
@@ -120,6 +123,8 @@ def suggest(
         out=out,
         runs=runs,
         force=force,
+        book=book,
+        add_to_book=add_to_book,
     )
     return _study(model, asked, (vram,), wait, engine, listener)[0]
 
@@ -165,6 +170,7 @@ def _study(
     listener: Listener | None,
 ) -> list[Result]:
     """Look, hold the device, and run the study."""
+    from autotune.bookkeeping import add_confirmed
     from autotune.search.listener import Silence
 
     listener = listener or Silence()
@@ -179,11 +185,11 @@ def _study(
         try:
             opened = requests[0].opened
             if running.waited and opened is not None and not opened.resumed:
-                again = [_look_again(one) for one in requests]
+                again = [look_again(one) for one in requests]
                 requests = sorted(again, key=lambda one: -one.budget_bytes)
                 opened.note(budgets_bytes=budgets_of(requests))
             ceilings = _ceilings(requests[0], listener)
-            return run_studies(requests, running, listener, ceilings)
+            results = run_studies(requests, running, listener, ceilings)
         finally:
             running.close()
     except BadInput:
@@ -194,6 +200,9 @@ def _study(
     finally:
         if requests[0].opened is not None:
             requests[0].opened.release()
+    if asked.add_to_book:
+        add_confirmed(results, asked.book, listener)
+    return results
 
 
 def load_recipe(path: str | Path, *, accept_modified: bool = False) -> Recipe:
@@ -346,18 +355,6 @@ def apply(
     return apply_recipe(
         pipe, _loaded(recipe), checkpoints=checkpoints or {}, allow_mismatch=allow_mismatch
     )
-
-
-def _look_again(request: Request) -> Request:
-    """Take the budget from what is free now, after another study let go of the device."""
-    from autotune.probe import probe_machine
-    from autotune.probe.device import select_device
-
-    device = select_device(probe_machine(), request.device.uuid)
-    vram = request.vram
-    budget = wanted_bytes(parse_budget(vram) if vram is not None else None, device)
-    asked = vram or in_words(budget)
-    return replace(request, device=device, budget_asked=asked, budget_bytes=budget)
 
 
 def _ceilings(request: Request, listener: Listener) -> Ceilings:

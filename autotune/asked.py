@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.errors import BadInput, shorten
 from autotune.objective import parse_objective
@@ -57,6 +57,8 @@ class Asked:
     out: str | Path | None = None
     runs: str | Path = "autotune-runs"
     force: bool = False
+    book: str | Path | Literal[False] | None = None
+    add_to_book: bool = False
 
 
 def make_request(model: str, asked: Asked) -> Request:
@@ -78,6 +80,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     Raises:
         BadInput: Naming the value that cannot be used.
     """
+    from autotune.bookkeeping import check_book, with_starts
     from autotune.models.given import give, look_at
     from autotune.models.resolve import resolve
     from autotune.probe import probe_machine
@@ -98,6 +101,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     outs = [_out(asked, vram, len(vrams)) for vram in vrams]
     record = _record(asked, outs)
     looked = look_at(asked.checkpoints)
+    check_book(asked.book, add=asked.add_to_book)
     machine = probe_machine()
     chosen = select_device(machine, asked.device)
     budgets = [wanted_bytes(one, chosen) for one in wanted]
@@ -136,6 +140,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
         )
         for vram, budget in zip(vrams, budgets, strict=True)
     ]
+    requests = with_starts(requests, model, asked.book)
     return sorted(_placed(requests, asked, outs), key=lambda one: -one.budget_bytes)
 
 
@@ -299,6 +304,18 @@ def _ram_elsewhere(wanted: Any) -> int | None:
     return None if wanted is None else int(wanted.amount)
 
 
+def look_again(request: Request) -> Request:
+    """Take the budget from what is free now, after another study let go of the device."""
+    from autotune.probe import probe_machine
+    from autotune.probe.device import select_device
+
+    device = select_device(probe_machine(), request.device.uuid)
+    vram = request.vram
+    budget = wanted_bytes(parse_budget(vram) if vram is not None else None, device)
+    asked = vram or in_words(budget)
+    return replace(request, device=device, budget_asked=asked, budget_bytes=budget)
+
+
 def _random(weights: str) -> bool:
     if weights not in ("real", "random"):
         raise BadInput(f"weights cannot be {shorten(weights)}", hint="real or random")
@@ -340,7 +357,8 @@ def _placed(
     first = requests[0]
     size = format_bytes(max(one.budget_bytes for one in requests)).replace(" ", "")
     name = f"{first.model.id.rsplit('/', 1)[-1]}-{size}-{first.device.kind}"
-    study = study_of(requests, asked.ram)
+    book = asked.book if asked.book is None or asked.book is False else str(asked.book)
+    study = study_of(requests, asked.ram, book)
     opened = open_folder(Path(asked.runs), name, study, restart=asked.restart)
     return [
         replace(
@@ -349,6 +367,9 @@ def _placed(
             budget_asked=request.vram or in_words(opened.budget(None)),
             folder=opened.path,
             opened=opened,
+            # An interrupted study goes on with what it began with: the book may be another now.
+            starts=opened.starts(request.vram),
+            said=() if opened.resumed else request.said,
             recipe_path=out or opened.path / _recipe_name(request.vram, len(requests)),
             # What an interrupted study wrote in its own folder was provisional.
             overwrite=asked.force or (opened.resumed and out is None),

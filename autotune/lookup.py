@@ -111,7 +111,7 @@ def make_wanted(
         here=fingerprint(machine, chosen),
         models=named.models,
         skeletons=named.skeletons,
-        revision=named.revision,
+        revision=_commit(named.revision),
         budget_bytes=wanted_bytes(budget, chosen),
         host_bytes=None if chosen.kind in ("cpu", "mps") else machine.host.most_bytes,
         sizes=tuple(sizes.get(name) for name in SIZES),
@@ -157,7 +157,7 @@ def names_of(model: str) -> Named:
     return Named(
         models=frozenset({hub.repository.casefold() if hub else "demo"}),
         skeletons=frozenset({entry.name.casefold()}) if entry and hub else frozenset(),
-        revision=_commit(hub.revision) if hub else None,
+        revision=hub.revision if hub else None,
         sizes=dict(sizes),
     )
 
@@ -195,22 +195,3 @@ def nothing(model: str, vram: str | None, book: Book, wanted: Wanted, answer: An
         why = "it has none of this model"
     asked = f"{shorten(model)} within {format_both(wanted.budget_bytes)}"
     return NoResult(f"no recipe in {place} for {asked} on {wanted.device.name}: {why}", hint=hint)
-
-
-def book_or_none(place: str | Path | None) -> Book | None:
-    """The book that a study may start from: the one that is named, or the default if it exists.
-
-    Raises:
-        BadInput: If the one that is named is not there.
-    """
-    from autotune.fleet.book import open_book
-
-    book = open_book(place)
-    if book.store.exists():
-        return book
-    if place is None:
-        return None
-    raise BadInput(
-        f"there is no book in {shorten(book.store.place, 200)}",
-        hint="autotune book add RECIPE --book FOLDER makes one; --no-book uses none",
-    )

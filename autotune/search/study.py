@@ -121,7 +121,7 @@ def run_studies(
         gate=make_gate(first),
         kept=read_kept(first.folder / "trials"),
     )
-    for sentence in first.opened.left if first.opened else ():
+    for sentence in (*first.said, *(first.opened.left if first.opened else ())):
         listener.said(sentence)
     if len(runner.kept):
         listener.said(f"going on with an interrupted study: {len(runner.kept)} trials are kept")
