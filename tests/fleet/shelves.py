@@ -80,7 +80,7 @@ def wanted(**changes: Any) -> Wanted:
         "device": device,
         "here": machine(),
         "models": frozenset({FLUX.casefold()}),
-        "skeletons": frozenset({"flux-dev"}),
+        "skeletons": frozenset({"flux"}),
         "budget_bytes": 12 * GB,
         "host_bytes": 64 * GB,
         "sizes": (1024, 1024, 0, 28, 1),

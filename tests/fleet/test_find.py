@@ -140,7 +140,7 @@ def test_random_weights_of_the_model_count_and_a_folder_of_its_name_does_not(
     tmp_path: Path,
 ) -> None:
     skeleton = RecipeModel(
-        id="flux-dev",
+        id="flux",
         revision="sha256:00",
         source="folder",
         pipeline="FluxPipeline",
