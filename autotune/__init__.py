@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         NothingFits,
         RecipeMismatch,
     )
+    from autotune.lookup import find_recipe
     from autotune.probe import probe_machine as probe
     from autotune.recipe.export import export
     from autotune.recipe.schema import Recipe
@@ -57,6 +58,7 @@ _HOMES = {
         ),
         "autotune.errors",
     ),
+    "find_recipe": "autotune.lookup",
     "Recipe": "autotune.recipe.schema",
     "export": "autotune.recipe.export",
 }
@@ -75,6 +77,7 @@ __all__ = [
     "build",
     "compare",
     "export",
+    "find_recipe",
     "load_recipe",
     "probe",
     "suggest",

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune.asked import Asked, in_words, make_requests, wanted_bytes
+from autotune.asked import Asked, make_requests
 from autotune.errors import BadInput
-from autotune.units import parse_budget
 
 if TYPE_CHECKING:
-    from autotune.estimate.ceilings import Ceilings
     from autotune.recipe.schema import Recipe
     from autotune.search.listener import Listener
-    from autotune.search.request import Request
     from autotune.search.side_by_side import SideBySide
     from autotune.search.study import Result
     from autotune.search.verify import Verified
-
-#: Measuring a device takes ten seconds, once: a tenth of a study at the most.
-_ENOUGH_TO_MEASURE_S = 120.0
 
 
 def suggest(
@@ -50,6 +42,8 @@ def suggest(
     out: str | Path | None = None,
     runs: str | Path = "autotune-runs",
     force: bool = False,
+    book: str | Path | Literal[False] | None = None,
+    add_to_book: bool = False,
     wait: bool = True,
     engine: Literal["local", "debug"] = "local",
     listener: Listener | None = None,
@@ -87,6 +81,9 @@ def suggest(
         out: The recipe's path; by default it lies in the run folder.
         runs: Where run folders are made.
         force: Replace files that are there already.
+        book: A folder or URL of recipes of which the nearest are tried first; ``False`` for none.
+            If left out, ``$AUTOTUNE_BOOK`` or the user's own book, if it is there.
+        add_to_book: Put the recipe into that book, if it was confirmed.
         wait: Wait if another autotune holds the device; otherwise raise.
         engine: ``debug`` runs trials in this process, for breakpoints.
         listener: Is told what happens.
@@ -120,6 +117,8 @@ def suggest(
         out=out,
         runs=runs,
         force=force,
+        book=book,
+        add_to_book=add_to_book,
     )
     return _study(model, asked, (vram,), wait, engine, listener)[0]
 
@@ -164,40 +163,22 @@ def _study(
     engine: Literal["local", "debug"],
     listener: Listener | None,
 ) -> list[Result]:
-    """Look, hold the device, and run the study."""
+    """Look, take what was answered before or run the study, and keep what is asked to be kept."""
+    from autotune.bookkeeping import add_confirmed
+    from autotune.measured import measure
+    from autotune.search.answered import give_answers
     from autotune.search.listener import Silence
 
     listener = listener or Silence()
     listener.waiting("looking at the machine and the model")
     requests = make_requests(model, asked, vrams)
     if requests[0].answer is not None:
-        from autotune.search.answered import give_answers
-
-        return give_answers(requests, listener)
-    from autotune.search.study import run_studies  # with Optuna: not for a request that is refused
-    from autotune.search.study_folder import budgets_of
-
-    try:
-        listener.waiting("importing torch and diffusers, once a study")
-        running = _start_engine(engine, requests[0], wait, listener)
-        try:
-            opened = requests[0].opened
-            if running.waited and opened is not None and not opened.resumed:
-                again = [_look_again(one) for one in requests]
-                requests = sorted(again, key=lambda one: -one.budget_bytes)
-                opened.note(budgets_bytes=budgets_of(requests))
-            ceilings = _ceilings(requests[0], listener)
-            return run_studies(requests, running, listener, ceilings)
-        finally:
-            running.close()
-    except BadInput:
-        # Found out only where torch is imported, and before the first trial: leave no trace.
-        if not (requests[0].folder / "trials").exists():
-            shutil.rmtree(requests[0].folder, ignore_errors=True)
-        raise
-    finally:
-        if requests[0].opened is not None:
-            requests[0].opened.release()
+        results = give_answers(requests, listener)
+    else:
+        results = measure(requests, wait, engine, listener)
+    if asked.add_to_book:
+        add_confirmed(results, asked.book, listener)
+    return results
 
 
 def load_recipe(path: str | Path, *, accept_modified: bool = False) -> Recipe:
@@ -273,6 +254,7 @@ def verify(
         RecipeMismatch: If it cannot be measured here: the device is too small, or lacks a choice.
     """
     from autotune.again import verify_here
+    from autotune.measured import start_engine
     from autotune.units import parse_percent
 
     within = parse_percent(max_regression)
@@ -285,7 +267,7 @@ def verify(
         force=force,
         within=within,
         runs=runs,
-        start=lambda request, told: _start_engine("local", request, wait, told),
+        start=lambda request, told: start_engine("local", request, wait, told),
         listener=listener,
     )
 
@@ -322,6 +304,7 @@ def compare(
         RecipeMismatch: If one cannot be measured here.
     """
     from autotune.again import compare_here
+    from autotune.measured import start_engine
 
     return compare_here(
         (_loaded(first), _loaded(second)),
@@ -330,7 +313,7 @@ def compare(
         checkpoints=checkpoints or {},
         effort=effort,
         runs=runs,
-        start=lambda request, told: _start_engine("local", request, wait, told),
+        start=lambda request, told: start_engine("local", request, wait, told),
         listener=listener,
     )
 
@@ -354,45 +337,6 @@ def apply(
 
     return apply_recipe(
         pipe, _loaded(recipe), checkpoints=checkpoints or {}, allow_mismatch=allow_mismatch
-    )
-
-
-def _look_again(request: Request) -> Request:
-    """Take the budget from what is free now, after another study let go of the device."""
-    from autotune.probe import probe_machine
-    from autotune.probe.device import select_device
-
-    device = select_device(probe_machine(), request.device.uuid)
-    vram = request.vram
-    budget = wanted_bytes(parse_budget(vram) if vram is not None else None, device)
-    asked = vram or in_words(budget)
-    return replace(request, device=device, budget_asked=asked, budget_bytes=budget)
-
-
-def _ceilings(request: Request, listener: Listener) -> Ceilings:
-    """What is foreseen rests on them: they are measured once, unless there is hardly time."""
-    from autotune.estimate.ceilings import best_ceilings, known_ceilings
-
-    if request.time_s is not None and request.time_s < _ENOUGH_TO_MEASURE_S:
-        return known_ceilings(request.device)
-    return best_ceilings(request.device, listener.waiting)
-
-
-def _start_engine(
-    engine: Literal["local", "debug"], request: Request, wait: bool, listener: Listener
-) -> Any:
-    if engine == "debug":
-        from autotune.engine.debug import DebugEngine
-
-        return DebugEngine()
-    from autotune.engine.local import LocalEngine
-
-    return LocalEngine(
-        device=request.device,
-        pipeline=request.model.pipeline,
-        folder=request.folder,
-        wait=wait,
-        say=listener.said,
     )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.errors import BadInput, shorten
 from autotune.objective import parse_objective
@@ -57,6 +57,8 @@ class Asked:
     out: str | Path | None = None
     runs: str | Path = "autotune-runs"
     force: bool = False
+    book: str | Path | Literal[False] | None = None
+    add_to_book: bool = False
 
 
 def make_request(model: str, asked: Asked) -> Request:
@@ -78,6 +80,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     Raises:
         BadInput: Naming the value that cannot be used.
     """
+    from autotune.bookkeeping import check_book, with_starts
     from autotune.models.given import give, look_at
     from autotune.models.resolve import resolve
     from autotune.probe import probe_machine
@@ -88,7 +91,6 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     # Cheap checks first: nothing is probed or downloaded for a typing error.
     wanted = [None if vram is None else parse_budget(vram) for vram in vrams]
     wanted_ram = parse_budget(asked.ram) if asked.ram is not None else None
-    fidelity = _fidelity(asked.quality)
     random = _random(asked.weights)
     measuring = _measuring(asked)
     time_s = parse_duration(asked.time) if isinstance(asked.time, str) else asked.time
@@ -97,6 +99,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
     _check_search(asked)
     runs, outs, record = _places(asked, vrams)
     looked = look_at(asked.checkpoints)
+    check_book(asked.book, add=asked.add_to_book)
     machine = probe_machine()
     chosen = select_device(machine, asked.device)
     budgets = [wanted_bytes(one, chosen) for one in wanted]
@@ -118,7 +121,6 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
             budget_bytes=budget,
             emulated=vram is not None and budget < chosen.total_bytes * WHOLE_DEVICE,
             definition=definition,
-            quality=fidelity,
             ram_bytes=ram_bytes,
             pins=pins,
             trials=trials,
@@ -135,6 +137,7 @@ def make_requests(model: str, asked: Asked, vrams: Sequence[str | None]) -> list
         )
         for vram, budget in zip(vrams, budgets, strict=True)
     ]
+    requests = with_starts(requests, model, asked.book)
     return sorted(_placed(requests, asked, outs), key=lambda one: -one.budget_bytes)
 
 
@@ -157,7 +160,7 @@ def make_question(model: str, asked: Asked, card: str | None) -> Question:
 
     wanted = parse_budget(asked.vram) if asked.vram is not None else None
     wanted_ram = parse_budget(asked.ram) if asked.ram is not None else None
-    fidelity = _fidelity(asked.quality)
+    fidelity = fidelity_of(asked.quality)
     machine = probe_machine()
     here = select_device(machine, asked.device) if card is None else None
     device = here or device_of(find_card(card or ""))
@@ -258,7 +261,11 @@ def _measuring(asked: Asked) -> dict[str, Any]:
     from autotune.search.request import efforts_for
 
     objective = parse_objective(asked.objective)
-    return {"objective": objective, "efforts": efforts_for(asked.effort, objective)}
+    return {
+        "quality": fidelity_of(asked.quality),
+        "objective": objective,
+        "efforts": efforts_for(asked.effort, objective),
+    }
 
 
 def _check_search(asked: Asked) -> None:
@@ -308,6 +315,18 @@ def _ram_elsewhere(wanted: Any) -> int | None:
     return None if wanted is None else int(wanted.amount)
 
 
+def look_again(request: Request) -> Request:
+    """Take the budget from what is free now, after another study let go of the device."""
+    from autotune.probe import probe_machine
+    from autotune.probe.device import select_device
+
+    device = select_device(probe_machine(), request.device.uuid)
+    vram = request.vram
+    budget = wanted_bytes(parse_budget(vram) if vram is not None else None, device)
+    asked = vram or in_words(budget)
+    return replace(request, device=device, budget_asked=asked, budget_bytes=budget)
+
+
 def _random(weights: str) -> bool:
     if weights not in ("real", "random"):
         raise BadInput(f"weights cannot be {shorten(weights)}", hint="real or random")
@@ -320,7 +339,12 @@ def _skeleton(model: str) -> str:
     return model if model == "demo" else str(cached_skeleton(model))
 
 
-def _fidelity(quality: str) -> Fidelity:
+def fidelity_of(quality: str) -> Fidelity:
+    """The preset of that name.
+
+    Raises:
+        BadInput: If there is none.
+    """
     try:
         return Fidelity(quality)
     except ValueError:
@@ -338,10 +362,7 @@ def _workload(model: Model, changes: Mapping[str, Any]) -> Any:
 def _placed(
     requests: Sequence[Request], asked: Asked, outs: Sequence[Path | None]
 ) -> list[Request]:
-    """The requests with a folder: a new one, or that of the same study that was interrupted.
-
-    Or with what a study that ended has answered.
-    """
+    """The requests with a folder, new or of an interrupted study, or with a study's answer."""
     from autotune.search.answered import find_answers
     from autotune.search.disk import check_room
     from autotune.search.study_folder import open_folder, study_of
@@ -349,7 +370,8 @@ def _placed(
     first = requests[0]
     size = format_bytes(max(one.budget_bytes for one in requests)).replace(" ", "")
     name = f"{first.model.id.rsplit('/', 1)[-1]}-{size}-{first.device.kind}"
-    study = study_of(requests, asked.ram)
+    book = asked.book if asked.book is None or asked.book is False else str(asked.book)
+    study = study_of(requests, asked.ram, book)
     if not asked.restart and asked.record is None:
         answered = find_answers(Path(asked.runs), study, requests)
         if answered:
@@ -366,6 +388,9 @@ def _placed(
             budget_asked=request.vram or in_words(opened.budget(None)),
             folder=opened.path,
             opened=opened,
+            # An interrupted study goes on with what it began with: the book may be another now.
+            starts=opened.starts(request.vram),
+            said=() if opened.resumed else request.said,
             recipe_path=out or opened.path / _recipe_name(request.vram, len(requests)),
             # What an interrupted study wrote in its own folder was provisional.
             overwrite=asked.force or (opened.resumed and out is None),

@@ -39,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(_ENVIRONMENT)
     config.stash[_CACHE] = os.environ["AUTOTUNE_CACHE"] = tempfile.mkdtemp(prefix="autotune-test-")
     os.environ["AUTOTUNE_LOCKS"] = str(Path(config.stash[_CACHE], "locks"))
+    os.environ["AUTOTUNE_BOOK"] = str(Path(config.stash[_CACHE], "no-book"))
     # What is compiled twice in a session is compiled once, and nothing of an earlier one is used.
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(config.stash[_CACHE], "inductor"))
 

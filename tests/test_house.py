@@ -164,12 +164,13 @@ def test_no_module_runs_what_it_reads(module: str) -> None:
             assert not remote, f"line {call.lineno}: remote code"
 
 
-#: What makes records of bytes: the strict readers, and what reads data of this package itself or
-#: what a process of ours has just written to a pipe or a command line.
+#: What makes records of bytes: the strict readers, and what reads data of this package itself,
+#: what a process of ours has just written to a pipe or a command line, or a cache whose digest
+#: fits and that is never believed.
 _READERS = {
     *("autotune.stored", "autotune.recipe.read", "autotune.search.recorded"),
     *("autotune.models.catalog", "autotune.estimate.efficiency"),
-    *("autotune.estimate.ceilings", "autotune.trial.zygote"),
+    *("autotune.estimate.ceilings", "autotune.trial.zygote", "autotune.fleet.index"),
 }
 
 
@@ -221,7 +222,7 @@ def _declared() -> set[str]:
 def _in_extras() -> set[str]:
     """What a user may add: no choice is offered without it, and nothing else needs it."""
     extras = _project()["project"]["optional-dependencies"]
-    texts = [*extras["quantizers"], *extras["quality"]]
+    texts = [*extras["quantizers"], *extras["quality"], *extras["remote"]]
     return {canonicalize_name(Requirement(text).name) for text in texts}
 
 
@@ -362,7 +363,7 @@ def test_the_public_names_are_those_of_the_design_and_each_is_there() -> None:
 
     functions = {
         *("suggest", "suggest_each", "verify", "compare", "load_recipe", "build"),
-        *("apply", "export", "probe", "Recipe"),
+        *("find_recipe", "apply", "export", "probe", "Recipe"),
     }
     assert functions <= set(autotune.__all__)
     errors = set(autotune.__all__) - functions

@@ -21,6 +21,7 @@ SOLE_IMPORTERS = {
     "pynvml": {"autotune.probe.nvml"},
     "optuna": {f"autotune.search.{name}" for name in ("sampler", "samplers", "proposals")},
     "ray": {"autotune.engine.ray"},
+    "fsspec": {"autotune.fleet.remote"},
 }
 
 #: The bottom of the house, and what each may import beside the standard library.
@@ -58,6 +59,19 @@ NEVER = {
     "autotune.trial": ("optuna", "ray", "autotune.cli", "autotune.search", "autotune.engine"),
     "autotune.engine": (*HEAVY, "optuna", "autotune.levers", "autotune.cli"),
     "autotune.search": (*HEAVY, "ray", "autotune.cli"),
+    **{
+        f"autotune.fleet.{name}": (
+            *HEAVY,
+            "optuna",
+            "ray",
+            "autotune.levers",
+            "autotune.search",
+            "autotune.engine",
+            "autotune.trial",
+            "autotune.cli",
+        )
+        for name in ("book", "find", "index", "prune", "remote", "row", "store")
+    },
     "autotune.probe": ("diffusers", "transformers", "autotune.trial", "autotune.search"),
     "autotune.report": (*HEAVY, "optuna", "ray", "autotune.cli", "autotune.engine"),
 }
@@ -234,6 +248,8 @@ def test_nothing_slow_is_loaded_by(statement: str) -> None:
     [
         "import autotune.recipe.read, autotune.recipe.check, autotune.recipe.write",
         "import autotune.report.recipe, autotune.recipe.export",
+        "import autotune.report.book, autotune.formats",
+        "import autotune.lookup, autotune.fleet.find, autotune.fleet.prune",
         "import autotune.probe.device, autotune.probe.fingerprint",
         "from autotune.levers import load_levers; load_levers()",
         "import autotune.engine.local, autotune.engine.debug, autotune.search.study",

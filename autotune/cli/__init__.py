@@ -25,7 +25,7 @@ _SIGNALS = {
 
 
 #: What is read of the environment.
-_VARIABLES = ("AUTOTUNE_ALLOW_HUB_KERNELS", "AUTOTUNE_CACHE", "AUTOTUNE_LOCKS")
+_VARIABLES = ("AUTOTUNE_ALLOW_HUB_KERNELS", "AUTOTUNE_BOOK", "AUTOTUNE_CACHE", "AUTOTUNE_LOCKS")
 
 
 class Interrupted(KeyboardInterrupt):

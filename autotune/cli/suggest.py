@@ -105,6 +105,14 @@ def _add_search(search: Any) -> None:
         help="how much a setup may change the picture: exact, close, balanced, any "
         "(default: balanced)",
     )
+    which = search.add_mutually_exclusive_group()
+    which.add_argument(
+        "--book",
+        metavar="FOLDER",
+        help="try first what the nearest recipes of this book chose (default, if it is there: "
+        "$AUTOTUNE_BOOK, else ~/.local/share/autotune/book)",
+    )
+    which.add_argument("--no-book", action="store_true", help="start from no recipes")
     search.add_argument(
         "--ram", metavar="SIZE", help="host memory that offloading to it may take (default: all)"
     )
@@ -144,6 +152,11 @@ def _add_output(output: Any) -> None:
         "--record",
         metavar="FILE",
         help="write what was measured as a recorded space, for autotune replay",
+    )
+    output.add_argument(
+        "--add-to-book",
+        action="store_true",
+        help="put the recipe into the book, if it is confirmed",
     )
     output.add_argument("--force", action="store_true", help="replace files that exist")
     output.add_argument(
@@ -232,6 +245,8 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "out": arguments.out,
         "runs": arguments.runs,
         "force": arguments.force,
+        "book": False if arguments.no_book else arguments.book,
+        "add_to_book": arguments.add_to_book,
         "wait": not arguments.no_wait,
         "engine": arguments.engine,
     }

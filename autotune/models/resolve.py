@@ -60,7 +60,7 @@ def resolve(name: str, *, allow_download: bool = True) -> Model:
         case DemoName(entry=entry):
             return _read(_Origin(source="demo", id="demo", folder=build_demo(), entry=entry))
         case FolderName(folder=folder):
-            return _read(_Origin(source="folder", id=_folder_id(folder), folder=folder))
+            return _read(_Origin(source="folder", id=folder_id(folder), folder=folder))
         case HubName() as hub:
             return _resolve_hub(name, hub, allow_download)
 
@@ -195,6 +195,7 @@ def _pinned(files: list[str], weights: dict[str, Weights | None]) -> list[str]:
     return [INDEX, *(small | large)]
 
 
-def _folder_id(folder: Path) -> str:
+def folder_id(folder: Path) -> str:
+    """What recipes call a model that is a folder of its user's."""
     # It stands in recipes: never the path, which may name a person.
     return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-.")[:64] or "model"

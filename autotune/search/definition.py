@@ -30,13 +30,18 @@ Wanted = Literal["all", "baseline"] | tuple[str, ...]
 
 
 class Definition(Record):
-    """What one file says."""
+    """A search space: which choices of which levers a study considers, the first ones first."""
 
-    format: Literal[1] = 1
-    about: str = ""
-    #: How much a setup may change the picture at most, whatever ``--quality`` says.
-    quality: Annotated[Fidelity, Field(strict=False)] = Fidelity.ANY
-    levers: Mapping[str, Wanted] = {}
+    format: Literal[1] = Field(default=1, description="The version of the format.")
+    about: str = Field(default="", description="What the space is for, for people.")
+    quality: Annotated[Fidelity, Field(strict=False)] = Field(
+        default=Fidelity.ANY,
+        description="How much a setup may change the picture at most, whatever --quality says.",
+    )
+    levers: Mapping[str, Wanted] = Field(
+        default={},
+        description='By lever "all", "baseline", or a list of choices; others are left alone.',
+    )
 
 
 def load_definition(family: str | None, space: str | None = None) -> Definition:

@@ -17,6 +17,7 @@ from autotune.search.confirm import confirm
 from autotune.search.drift import Drift
 from autotune.search.foresight import Foresight
 from autotune.search.gate import is_unlike
+from autotune.search.given import starts_of
 from autotune.search.history import History, Tried
 from autotune.search.needed import Needed, find_needed
 from autotune.search.noise import find_noise
@@ -144,6 +145,9 @@ class Hunt:
             self.history.space,
             self.foresight.expect,
             given=self.foresight.given,
+            first=starts_of(
+                request.starts, self.history.space, self.admission, trials=request.trials
+            ),
             sampler=request.sampler,
             budget_bytes=request.budget_bytes,
             trials=trials,

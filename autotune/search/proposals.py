@@ -26,6 +26,8 @@ from autotune.search.verdict import Judged
 _PATIENCE = 64
 #: Spaces up to this size are listed whole to draw from, of larger ones so many are looked at.
 LISTABLE, _DRAWS = 20_000, 2_000
+#: Why a candidate is tried that a recipe of a near machine chose.
+FROM_BOOK = "start, from the book"
 #: The constraint of what may not stand or does not run.
 _RUNS = "runs"
 _REFUSED = Judged(failed=True)
@@ -46,6 +48,7 @@ class Proposals:
     Args:
         space: What can be chosen.
         sampler: What chooses.
+        first: What is tried before the sampler is asked: starts, from a book of recipes.
         label: The reason that is given where the sampler gives none.
         listed: Candidates to propose in this order, and no others: the sampler is not asked.
         admitted: Whether a candidate may stand. What may not costs no trial.
@@ -60,6 +63,7 @@ class Proposals:
         sampler: BaseSampler,
         *,
         label: str,
+        first: Iterable[Candidate] = (),
         listed: Iterable[Candidate] | None = None,
         admitted: Callable[[Candidate], bool] = lambda _: True,
         all_: Sequence[Candidate] | None = None,
@@ -77,6 +81,7 @@ class Proposals:
         self._seen: dict[str, Judged] = {}
         self._study = optuna.create_study(sampler=sampler, direction="minimize")
         self._queue = deque([(space.baseline, "baseline")])
+        self._queue.extend((one, FROM_BOOK) for one in first)
         self._queue.extend((one, label) for one in listed or () if one != space.baseline)
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from autotune.errors import BadInput, shorten
 from autotune.objective import STEADY, Objective
-from autotune.records import Device, Effort, Fidelity, Fingerprint, Machine, Model
+from autotune.records import Candidate, Device, Effort, Fidelity, Fingerprint, Machine, Model
 from autotune.search.definition import Definition
 
 if TYPE_CHECKING:
@@ -133,6 +133,10 @@ class Request:
     efforts: Efforts = STANDARD
     record: Path | None = None
     against: str | None = None
+    #: What recipes of near machines chose: tried first, as far as it can be had here.
+    starts: tuple[Candidate, ...] = ()
+    #: What the user should know before the first trial.
+    said: tuple[str, ...] = ()
     #: The hold on the folder, where it has one.
     opened: StudyFolder | None = None
     #: What an earlier study has answered, and where that lies.

@@ -51,6 +51,7 @@ def make_proposals(
     trials: int,
     seed: int,
     given: Sequence[Settings] = (),
+    first: Sequence[Candidate] = (),
     exhaustive: bool = False,
     listed: int = LISTED,
     all_: Sequence[Candidate] | None = None,
@@ -65,6 +66,7 @@ def make_proposals(
         trials: How many there will be.
         seed: Of all that is drawn.
         given: What ``shortlist`` starts from.
+        first: What any sampler starts from, unless everything is listed anyway.
         exhaustive: Every candidate that may be tried, the fastest by what is foreseen first.
         listed: Up to which size ``shortlist`` lists the space.
         all_: Every candidate there is, where they are known.
@@ -89,6 +91,7 @@ def make_proposals(
         space,
         _make_sampler(sampler, space, expect, given, budget_bytes, trials, seed, listed),
         label="listed" if exhaustive else sampler,
+        first=first if order is None else (),
         listed=order,
         admitted=lambda candidate: expected(candidate) is not None,
         all_=all_,

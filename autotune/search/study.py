@@ -158,7 +158,7 @@ def run_studies(
 
 def _tell_kept(request: Request, kept: Kept, listener: Listener) -> None:
     """Say what of an interrupted study is used, and what is not."""
-    for sentence in request.opened.left if request.opened else ():
+    for sentence in (*request.said, *(request.opened.left if request.opened else ())):
         listener.said(sentence)
     if len(kept):
         listener.said(f"going on with an interrupted study: {len(kept)} trials are kept")

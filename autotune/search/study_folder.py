@@ -38,14 +38,16 @@ class Study(Record):
     """What was asked, in plain values that are equal when the question is; and on what.
 
     ``budgets_bytes`` are as they were understood, by how they were asked for, since what is free
-    changes. Of one that ended, ``trials`` says how many were asked for, and ``recipes`` where
-    what came of each budget lies, seen from the study's folder.
+    changes. So are ``starts``, what recipes of a book chose, since books change. Of a study that
+    ended, ``trials`` says how many were asked for, and ``recipes`` where what came of each budget
+    lies, seen from the study's folder.
     """
 
     format: Literal[1] = 1
     kind: Literal["study"] = "study"
     asked: Mapping[str, JsonValue]
     budgets_bytes: Mapping[str, int]
+    starts: Mapping[str, tuple[Mapping[str, str], ...]] = {}
     fingerprint: Fingerprint
     ended: bool = False
     trials: int = 0
@@ -74,12 +76,15 @@ def runs_folder(runs: str | Path) -> Path:
     return path
 
 
-def study_of(requests: Sequence[Request], ram: str | None) -> Study:
+def study_of(
+    requests: Sequence[Request], ram: str | None, book: str | Literal[False] | None = None
+) -> Study:
     """What decides which trials a study runs and how they end.
 
     Args:
         requests: One for each budget.
         ram: Host memory as it was asked for.
+        book: Which book it starts from: one by its place, the default, or none.
     """
     first = requests[0]
     model = first.model
@@ -91,6 +96,7 @@ def study_of(requests: Sequence[Request], ram: str | None) -> Study:
             "device": first.device.uuid,
             "budgets": list[JsonValue](sorted(budgets_of(requests))),
             "ram": ram,
+            "book": book,
             "space": first.definition.model_dump(mode="json"),
             "quality": first.quality,
             "pins": dict(first.pins),
@@ -102,6 +108,7 @@ def study_of(requests: Sequence[Request], ram: str | None) -> Study:
             "effort": first.efforts.name,
         },
         budgets_bytes=budgets_of(requests),
+        starts={one.vram or _FREE: one.starts for one in requests if one.starts},
         fingerprint=first.fingerprint,
     )
 
@@ -136,6 +143,10 @@ class StudyFolder:
     def budget(self, vram: str | None) -> int:
         """A budget as it was understood when the study began."""
         return self.study.budget(vram)
+
+    def starts(self, vram: str | None) -> tuple[Mapping[str, str], ...]:
+        """What was taken from a book for a budget when the study began."""
+        return self.study.starts.get(vram or _FREE, ())
 
     def note(self, **changes: object) -> None:
         """Note what changed: that it ``ended``, or other ``budgets_bytes``."""

@@ -135,6 +135,7 @@ def test_an_interrupt_says_how_to_go_on_and_the_end_ends_it(tmp_path: Path) -> N
         {"quality": "any"},
         {"fix": {"dtype": "fp32"}},
         {"workload": {"steps": 3}},
+        {"book": False},
     ],
 )
 def test_another_question_is_another_study(tmp_path: Path, changes: dict[str, Any]) -> None:

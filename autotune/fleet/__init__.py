@@ -1,0 +1,1 @@
+"""Many machines: the book of recipes, and what is looked up in it."""
