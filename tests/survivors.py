@@ -14,6 +14,8 @@ import psutil
 
 #: What every process that a test starts has in its environment, with a value of this session's.
 MARK = "AUTOTUNE_CACHE"
+#: What pytest keeps of its last three runs, and a cache of torch's own that it makes in any case.
+_KEPT = ("pytest-of-", "torchinductor_")
 
 
 def survivors(cache: Path, temporary: Path) -> Iterator[str]:
@@ -37,5 +39,5 @@ def survivors(cache: Path, temporary: Path) -> Iterator[str]:
             except BlockingIOError:
                 yield f"a lock that is held: {lock.name}"
     for path in sorted(temporary.iterdir()):
-        if not path.name.startswith("pytest-of-"):  # it keeps the folders of the last three runs
+        if not path.name.startswith(_KEPT):
             yield f"a temporary file: {path.name}"

@@ -18,7 +18,7 @@ from autotune.engine.base import Step
 from autotune.engine.child import Zygote, child_environment
 from autotune.engine.device_lock import DeviceLock
 from autotune.engine.filming import Filming
-from autotune.engine.log import cap_log
+from autotune.engine.log import cut_log, relieve_disk
 from autotune.errors import CannotRun
 from autotune.files import PRIVATE_UMASK, make_private
 from autotune.records import Device, Inspection, InspectSpec, Outcome, TrialSpec
@@ -167,7 +167,7 @@ class LocalEngine:
         lost = self._filming.look() if self._filming else None
         for running in self._running.values():
             found.extend(_steps(running))
-            cap_log(running.folder / LOG)
+            relieve_disk(running.folder / LOG)
             if running.ended_by is not None:
                 _refuse_unkillable(running)
             elif lost is not None:
@@ -199,7 +199,7 @@ class LocalEngine:
 
     def _finish(self, running: _Running, code: int) -> Outcome:
         del self._running[running.spec.trial]
-        cap_log(running.folder / LOG)
+        cut_log(running.folder / LOG)
         try:
             outcome = written = read_outcome(running.folder, running.spec.trial)
         except ValueError as error:

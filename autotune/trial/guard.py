@@ -32,7 +32,7 @@ _STACK_BYTES = 8 << 20
 _OWN_COMPILER = "AUTOTUNE_OWN_CXX"
 _COMPILER = """#!/bin/sh
 ulimit -S -d "$(ulimit -H -d)"
-exec {} "$@"
+TMPDIR={} exec {} "$@"
 """
 
 
@@ -108,9 +108,11 @@ def free_compiler(folder: Path) -> None:
     if compiler is None or place is None:
         return
     script = place / "compiler" / Path(compiler).name
-    text = _COMPILER.format(shlex.quote(compiler)).encode()
+    # A compiler that is killed with its trial leaves its files there, and they go with the study.
+    temporary = script.parent / "temporary"
+    temporary.mkdir(parents=True, exist_ok=True)
+    text = _COMPILER.format(shlex.quote(str(temporary)), shlex.quote(compiler)).encode()
     if not script.is_file() or script.read_bytes() != text:
-        script.parent.mkdir(exist_ok=True)
         write_atomic(script, text, overwrite=True)
         script.chmod(0o700)
     if not os.access(script, os.X_OK):  # on a file system without programs it stays as it was

@@ -170,7 +170,6 @@ def test_explain_and_build_agree_on_what_was_chosen(suggested: Suggested) -> Non
         assert f"  {lever} = {choice}" in ended.out
 
 
-@pytest.mark.fault("C13")
 def test_an_existing_recipe_is_not_replaced_and_nothing_is_started(suggested: Suggested) -> None:
     path = suggested.folder / suggested.answer["recipe"]
     before = path.read_bytes()

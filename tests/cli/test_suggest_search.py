@@ -84,7 +84,6 @@ def test_a_search_finds_what_trying_everything_finds(
         assert answer["choices"]["vae-tiling"] == "off"
 
 
-@pytest.mark.fault("C13")
 def test_a_record_is_not_overwritten(everything: tuple[Any, RecordedSpace, Path]) -> None:
     _, _, folder = everything
     ended = run(*DEMO, "--vram", "1GB", "--record", "six.jsonl", folder=folder)

@@ -81,7 +81,7 @@ def test_of_a_flooded_log_both_ends_are_kept(engine: LocalEngine, folder: Folder
     assert len(log) <= MOST_BYTES
     assert b"the flood begins\n" in log
     assert log.endswith(b"the flood ends\n")
-    assert log.count(b" bytes are left out here]\n") >= 1
+    assert log.count(b" bytes are left out here]\n") == 1
 
 
 @pytest.mark.fault("T6")
@@ -238,7 +238,7 @@ def test_a_recursion_that_runs_wild_is_over_its_budget(
     engine: LocalEngine, folder: Folder
 ) -> None:
     place = folder()
-    spec = trial_spec(choices={"chaos": "recursion"}, budget_bytes=200 << 20)
+    spec = trial_spec(choices={"chaos": "recursion"}, budget_bytes=100 << 20)
     _, outcome = run(engine, spec, place)
     assert (outcome.status, outcome.stage) == (Status.OVER_BUDGET, "load")
     # Millions of frames are not logged one by one.
@@ -262,7 +262,7 @@ def test_a_loop_in_c_that_holds_the_interpreter_is_ended_at_its_deadline(
     engine: LocalEngine, folder: Folder
 ) -> None:
     # Its own alarm, two seconds before, is never answered: nothing of Python runs there.
-    spec = trial_spec(choices={"chaos": "busy-hang-in-warmup"}, deadline_s=4.0)
+    spec = trial_spec(choices={"chaos": "busy-hang-in-warmup"}, deadline_s=3.0)
     _, outcome = run(engine, spec, folder())
     assert (outcome.status, outcome.stage) == (Status.HUNG, "denoise")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,11 @@ def _refused() -> str | None:
 
 NO_MOUNTS = _refused()
 mounts = pytest.mark.skipif(NO_MOUNTS is not None, reason=NO_MOUNTS or "")
+
+
+@pytest.mark.skipif("CI" not in os.environ, reason="elsewhere they may be forbidden")
+def test_in_ci_mounts_of_ones_own_are_allowed() -> None:
+    assert NO_MOUNTS is None, "all tests of full and read-only disks would be skipped"
 
 
 def after(script: str, *line: str | bytes, **env: str) -> tuple[int, str, str]:

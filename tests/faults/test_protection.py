@@ -108,7 +108,7 @@ def test_without_a_look_at_the_error_a_full_disk_is_called_a_bug(
 def test_without_a_cap_a_flood_stays_on_the_disk(
     unprotected: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "cap_log", lambda path: None)
+    monkeypatch.setattr(local, "cut_log", lambda path: None)
     with pytest.raises(FAILED):
         test_trial_faults.test_of_a_flooded_log_both_ends_are_kept(
             unprotected, lambda: tmp_path / "t"
