@@ -37,6 +37,8 @@ Waiting = Callable[..., "subprocess.Popen[bytes]"]
 @pytest.fixture
 def waiting(tmp_path: Path) -> Iterator[Waiting]:
     """Starts studies that wait for the device; they are gone afterwards."""
+    # Whoever runs the tests under nohup ignores the end of the terminal, and so would all of these.
+    usual = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     lock = DeviceLock(select_device(probe_machine(), "cpu"), wait=True)
     started: list[subprocess.Popen[bytes]] = []
 
@@ -56,6 +58,7 @@ def waiting(tmp_path: Path) -> Iterator[Waiting]:
         study.kill()
         study.communicate(timeout=10)
     lock.release()
+    signal.signal(signal.SIGHUP, usual)
 
 
 @pytest.mark.fault("C2")

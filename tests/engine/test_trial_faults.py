@@ -310,7 +310,7 @@ def test_what_a_trial_changes_of_its_process_is_nobody_elses(
     _, outcome = run(engine, trial_spec("u"), place)
     assert outcome.status is Status.MEASURED, outcome.message
     assert (place / LOG).stat().st_mode & 0o777 == 0o600
-    assert (place / "picture.png").stat().st_mode & 0o044, "the next has the usual mask"
+    assert (place / "picture.png").stat().st_mode & 0o777 == 0o600, "the next has its own mask"
     assert before == (os.getcwd(), os.environ.get("AUTOTUNE_CACHE"))
 
 

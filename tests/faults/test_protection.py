@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from autotune import processes
 from autotune.engine import child, device_lock, local
 from autotune.engine.local import LocalEngine
 from autotune.search import study
@@ -136,7 +137,7 @@ def test_without_a_list_of_what_is_allowed_secrets_reach_trials(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(child, "_ALLOWED_PREFIXES", ("",))
-    monkeypatch.setattr(child, "_SECRET_WORDS", ())
+    monkeypatch.setattr(processes, "without_secrets", dict)
     with pytest.raises(FAILED):
         test_child_environment.test_secrets_are_left_out()
 
