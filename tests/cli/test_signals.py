@@ -37,7 +37,7 @@ Waiting = Callable[..., "subprocess.Popen[bytes]"]
 @pytest.fixture
 def waiting(tmp_path: Path) -> Iterator[Waiting]:
     """Starts studies that wait for the device; they are gone afterwards."""
-    # Whoever runs the tests under nohup ignores the end of the terminal, and so would all of these.
+    # Under nohup the end of the terminal is ignored, and all that is started would ignore it too.
     usual = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     lock = DeviceLock(select_device(probe_machine(), "cpu"), wait=True)
     started: list[subprocess.Popen[bytes]] = []
