@@ -58,7 +58,10 @@ def test_fleet_loop_prints_a_line_for_each_model_and_budget(tmp_path):
     assert all(str(folder) in line and "failed" not in line for line in lines)
 
 
-def test_the_code_in_the_readme_runs(recipe):
+def test_the_code_in_the_readme_runs(recipe, monkeypatch):
+    # Of the embedded model, of which a book has the recipe.
+    monkeypatch.setenv("AUTOTUNE_BOOK", str(recipe.parent / "book"))
+    run("-m", "autotune", "book", "add", "recipe.json", cwd=recipe.parent)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
@@ -66,7 +69,7 @@ def test_the_code_in_the_readme_runs(recipe):
         small = block.replace(
             'background")', 'background", height=64, width=64, num_inference_steps=2)'
         )
-        run("-c", small, cwd=recipe.parent)
+        run("-c", small.replace('"flux", vram="12GB"', '"demo", vram="1GB"'), cwd=recipe.parent)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

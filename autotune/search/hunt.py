@@ -256,7 +256,9 @@ class Hunt:
         ran = baseline is not None and baseline.outcome.status is Status.MEASURED
         best = history.finalist()
         if best is not None and candidate_key(best.candidate) not in known:
-            run_off(runner, history, self._confirm_s(best))
+            for out in run_off(runner, history, self._confirm_s(best)):
+                if is_unlike(out.outcome):
+                    self._disprove_alike(out)
         left, began = _MOST_FINALISTS, False
         while left and (best := history.finalist()) is not None:
             held = known.get(candidate_key(best.candidate))

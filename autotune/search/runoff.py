@@ -25,20 +25,23 @@ _NEAR = 0.05
 _ROUNDS = 2
 
 
-def run_off(runner: Runner, history: History, reserve_s: float) -> None:
+def run_off(runner: Runner, history: History, reserve_s: float) -> list[Tried]:
     """Run the rivals of the finalist again, if it has any; the history prefers what they show.
 
     Args:
         runner: What runs trials.
         history: Of the search; what fails now is disproved.
         reserve_s: Of the study's time, what has to be left.
+
+    Returns:
+        The trials of those that failed.
     """
     rivals = _rivals(history, runner.request.efforts.finalists)
     cost_s = _ROUNDS * sum(max(one.cost_s, one.outcome.seconds) for one in rivals)
     if len(rivals) < 2 or not runner.has_time(cost_s + reserve_s):
-        return
+        return []
     runner.listener.chapter(f"Run-off of {len(rivals)} that are nearly equal")
-    times = _run(runner, history, [one.candidate for one in rivals])
+    times, failed = _run(runner, history, [one.candidate for one in rivals])
     history.run_off = {key: statistics.median(own) for key, own in times.items() if own}
     best = history.finalist()
     if best is not None and history.run_off:
@@ -47,6 +50,7 @@ def run_off(runner: Runner, history: History, reserve_s: float) -> None:
         named = " ".join(f"{lever}={id}" for lever, id in changes.items()) or "baseline"
         took = f", {format_duration(seconds)}" if seconds is not None else ""
         runner.listener.said(f"the run-off goes to {named}{took}")
+    return failed
 
 
 def _rivals(history: History, most: int) -> list[Tried]:
@@ -76,7 +80,11 @@ def _rivals(history: History, most: int) -> list[Tried]:
     return [*([first] if first else []), *others][:most]
 
 
-def _run(runner: Runner, history: History, rivals: Sequence[Candidate]) -> dict[str, list[float]]:
+def _run(
+    runner: Runner, history: History, rivals: Sequence[Candidate]
+) -> tuple[dict[str, list[float]], list[Tried]]:
+    """The times of each, and the trials of those that failed."""
+    failed: list[Tried] = []
     order = random.Random(runner.request.seed)
     budget, effort = runner.request.budget_bytes, runner.request.efforts.confirm
     times: dict[str, list[float]] = {candidate_key(one): [] for one in rivals}
@@ -92,4 +100,5 @@ def _run(runner: Runner, history: History, rivals: Sequence[Candidate]) -> dict[
                 times[key].append(tried.latency_s)
             elif not environment_failed(tried.outcome):
                 history.disprove(tried)
-    return times
+                failed.append(tried)
+    return times, failed

@@ -33,7 +33,8 @@ def test_a_study_measures_as_much_as_its_effort_says_and_finds_what_is_there(
     assert purposes["confirm"] == 2 * efforts.pairs
     for spec in engine.specs:
         if spec.purpose != "size" or spec.effort.name == name:
-            wanted = efforts.confirm if spec.purpose == "confirm" else efforts.screen
+            again = spec.purpose in ("confirm", "run-off")
+            wanted = efforts.confirm if again else efforts.screen
             assert spec.effort == wanted
 
 

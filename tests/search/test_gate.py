@@ -150,8 +150,10 @@ def test_a_screen_of_few_steps_is_not_compared_and_its_confirmation_is(tmp_path:
     for spec in engine.specs:
         few = spec.effort.steps is not None
         assert (spec.reference is None) == (few or spec.purpose == "size")
-    assert engine.tried("confirm")[:2].count(FP16) == 1, "it was the first finalist"
-    assert engine.tried("confirm").count(FP16) == 1, "and is out after one process"
+    first = engine.tried("run-off") or engine.tried("confirm")[:2]
+    assert FP16 in first, "it was the first finalist, or one of those that ran off"
+    again = engine.tried("run-off") + engine.tried("confirm")
+    assert again.count(FP16) == 1, "and is out after one process"
     recipe = recipe_of(result)
     assert recipe.choices["dtype"] != "fp16"
     (refused,) = [one for one in recipe.refused if one.choices == FP16]
@@ -168,7 +170,11 @@ def test_more_on_top_of_what_was_refused_is_not_confirmed_either(tmp_path: Path)
         choices=choices("dtype=fp16"),
     )
     assert sum(one["dtype"] == "fp16" for one in engine.tried("screen")) > 3
-    assert sum(one["dtype"] == "fp16" for one in engine.tried("confirm")) == 1
+    ran_off, confirmed = (
+        sum(one["dtype"] == "fp16" for one in engine.tried(purpose))
+        for purpose in ("run-off", "confirm")
+    )
+    assert (ran_off > 0) + confirmed == 1
     reasons = {one.reason for one in recipe_of(result).refused if one.choices["dtype"] == "fp16"}
     assert "not compared: pictures with dtype=fp16 differ too much from the baseline's" in reasons
 
