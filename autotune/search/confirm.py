@@ -22,7 +22,7 @@ from autotune.status import Status
 
 #: Four processes a side of one candidate came out 3 to 4 % apart where they differed by a tenth
 #: (the demo): more processes of those would only ask chance again.
-_WORTH_MORE = 0.05
+_WORTH_MORE = 0.04
 
 
 @dataclass(kw_only=True)
