@@ -51,7 +51,7 @@ def test_kills_of_a_real_study_lose_nothing_and_repeat_nothing(
         while len(outcomes(tmp_path)) <= len(kept) and time.monotonic() < patience:
             assert study.poll() is None, "it ended before the storm did"
             time.sleep(0.05)
-        time.sleep(lot.uniform(0, 1.0))
+        time.sleep(lot.uniform(0, 0.3))
         study.send_signal(signal.SIGKILL)
         assert study.wait() == -signal.SIGKILL
         now = outcomes(tmp_path)
