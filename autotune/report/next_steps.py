@@ -62,7 +62,7 @@ def to_try(recipe: Recipe, name: str) -> Iterator[str]:
     if (unlike := _fastest_unlike(recipe)) is not None:
         yield unlike
     if evidence.trials < _MANY_TRIALS:
-        yield f"--trials {2 * evidence.trials} looks at more; {evidence.trials} trials were run"
+        yield f"more --trials look at more candidates: {evidence.trials} were run in all"
     if recipe.model.weights == "random":
         yield "pictures were not judged, since weights are random: tune with the real ones"
 

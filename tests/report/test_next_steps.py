@@ -69,7 +69,7 @@ def test_where_nothing_was_proven_more_effort_may() -> None:
 
 
 def test_few_trials_can_be_more() -> None:
-    assert "--trials 24 looks at more; 12 trials were run" in advice(make_recipe())
+    assert "more --trials look at more candidates: 12 were run" in advice(make_recipe())
 
 
 def refused(latency_s: float, status: Status = Status.BAD_OUTPUT) -> Refused:
