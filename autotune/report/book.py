@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autotune.report.words import change_phrase
+from autotune.report.words import change_phrase, differing
 from autotune.stats.compare import Verdict
 from autotune.units import format_bytes, format_duration
 
@@ -115,10 +115,7 @@ def choices_phrase(recipe: Recipe) -> str:
     """What a recipe changes of its baseline; of a baseline that is not known, all it says."""
     baseline = recipe.evidence.baseline
     if baseline is not None:
-        changed = {
-            lever: id for lever, id in recipe.choices.items() if baseline.choices.get(lever) != id
-        }
-        return change_phrase(changed)
+        return change_phrase(differing(recipe.choices, baseline.choices))
     if recipe.evidence.comparison.verdict is Verdict.IS_BASELINE:
         return change_phrase({})
     return change_phrase(recipe.choices)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from autotune.report.words import change_phrase
+from autotune.report.words import change_phrase, differing
 from autotune.stats.compare import Verdict
 from autotune.status import Status
 from autotune.units import format_bytes, format_duration, format_ratio
@@ -41,10 +41,10 @@ def more_memory(recipe: Recipe) -> str:
 
 
 def _point(one: FrontierPoint, recipe: Recipe) -> str:
-    differing = {lever: id for lever, id in one.choices.items() if recipe.choices.get(lever) != id}
+    changes = differing(one.choices, recipe.choices)
     ratio = recipe.evidence.winner.latency_s / one.latency_s
     return (
-        f"{change_phrase(differing)}: {format_duration(one.latency_s)} an image, "
+        f"{change_phrase(changes)}: {format_duration(one.latency_s)} an image, "
         f"{format_ratio(ratio)} the speed, with a peak of {format_bytes(one.peak_bytes)}"
     )
 
@@ -80,10 +80,8 @@ def _fastest_unlike(recipe: Recipe) -> str | None:
     if not unlike or asked in (None, "any"):
         return None
     best = min(unlike, key=lambda one: one.latency_s or 0.0)
-    differing = {
-        lever: id for lever, id in best.choices.items() if recipe.choices.get(lever) != id
-    }
+    changes = differing(best.choices, recipe.choices)
     return (
-        f"--quality any lets pictures change more than {asked} does: {change_phrase(differing)} "
+        f"--quality any lets pictures change more than {asked} does: {change_phrase(changes)} "
         f"takes {format_duration(best.latency_s or 0.0)}"
     )

@@ -16,6 +16,7 @@ from autotune.report.words import (
     caution_phrases,
     change_phrase,
     console_for,
+    differing,
     disturbed_phrase,
     interval_phrase,
     objective_phrase,
@@ -143,11 +144,9 @@ def _refused(recipe: Recipe) -> Iterator[str]:
     yield ""
     yield "refused:"
     for one in recipe.refused[:_MOST_REFUSED]:
-        differing = {
-            lever: id for lever, id in one.choices.items() if recipe.choices.get(lever) != id
-        }
+        changes = differing(one.choices, recipe.choices)
         time = f"{format_duration(one.latency_s)}, " if one.latency_s else ""
-        yield f"  {change_phrase(differing)}: {time}{one.reason}"
+        yield f"  {change_phrase(changes)}: {time}{one.reason}"
     if len(recipe.refused) > _MOST_REFUSED:
         yield f"  and {len(recipe.refused) - _MOST_REFUSED} more"
 
@@ -158,8 +157,6 @@ def _frontier(recipe: Recipe) -> Iterator[str]:
     yield ""
     yield "with more or less memory (search measurements, not confirmed):"
     for point in recipe.frontier:
-        differing = {
-            lever: id for lever, id in point.choices.items() if recipe.choices.get(lever) != id
-        }
-        words = change_phrase(differing) if differing else "these choices"
+        changes = differing(point.choices, recipe.choices)
+        words = change_phrase(changes) if changes else "these choices"
         yield f"  {format_bytes(point.peak_bytes)}: {format_duration(point.latency_s)}, {words}"

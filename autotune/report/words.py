@@ -49,6 +49,11 @@ def change_phrase(changes: Mapping[str, str]) -> str:
     return ", ".join(f"{lever}={choice}" for lever, choice in changes.items())
 
 
+def differing(choices: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Where choices are not those of another candidate."""
+    return {lever: id for lever, id in choices.items() if others.get(lever) != id}
+
+
 def calling_phrase(choices: Candidate, workload: Workload) -> str | None:
     """How the pipeline must be called for the recipe to hold, if not as the workload says."""
     times = re.fullmatch(r"x(\d{1,3})", choices.get("batch", ""))
@@ -105,11 +110,9 @@ def break_even_phrase(recipe: Recipe) -> str | None:
         return None
     images = found.images
     pays = "never pays off" if images is None else f"pays off from the {_nth(images)} image on"
-    differing = {
-        lever: id for lever, id in recipe.choices.items() if found.choices.get(lever) != id
-    }
     return (
-        f"{change_phrase(differing)} {pays}: {format_duration(found.first_s)} for the first, "
+        f"{change_phrase(differing(recipe.choices, found.choices))} {pays}: "
+        f"{format_duration(found.first_s)} for the first, "
         f"{format_duration(found.steady_s)} for each after it; without, "
         f"{format_duration(found.beside_first_s)} and {format_duration(found.beside_s)}"
     )

@@ -30,6 +30,11 @@ class Tried:
     objective: Objective = STEADY
 
     @property
+    def whole_s(self) -> float:
+        """What it took of the study's time, with what surrounds its process."""
+        return max(self.cost_s, self.outcome.seconds)
+
+    @property
     def latency_s(self) -> float | None:
         """The time of an image that counts, or ``None`` if none was timed."""
         return latency_of(self.outcome, self.objective)

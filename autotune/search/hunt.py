@@ -237,7 +237,7 @@ class Hunt:
         best = next(iter(self.history.feasible()), None)
         if best is None or left_s <= 0:
             return left_s <= 0
-        confirm_s, next_s = self._confirm_s(best), max(map(_cost_s, self.history.tried))
+        confirm_s, next_s = self._confirm_s(best), max(one.whole_s for one in self.history.tried)
         return confirm_s <= left_s < confirm_s + next_s
 
     def _confirm_s(self, best: Tried) -> float:
@@ -245,8 +245,8 @@ class Hunt:
         efforts, baseline = self.request.efforts, self.history.baseline
         calls = efforts.confirm.warmups + efforts.confirm.samples
         # A screen may have left steps out, which a confirmation runs.
-        one_s = _cost_s(best) + calls * best.outcome.left_out_s
-        pair_s = one_s + (_cost_s(baseline) if baseline else one_s)
+        one_s = best.whole_s + calls * best.outcome.left_out_s
+        pair_s = one_s + (baseline.whole_s if baseline else one_s)
         # One more process shows whether the winner leaves room.
         return efforts.pairs * pair_s + one_s
 
@@ -312,11 +312,6 @@ class Hunt:
         }
         changes = self.history.space.changes(candidate)
         return {lever: id for lever, id in changes.items() if (lever, id) in inexact}
-
-
-def _cost_s(tried: Tried) -> float:
-    """What a trial took of the study's time, with what surrounds its process."""
-    return max(tried.cost_s, tried.outcome.seconds)
 
 
 def _tells_others(tried: Tried) -> bool:

@@ -37,7 +37,7 @@ def run_off(runner: Runner, history: History, reserve_s: float) -> list[Tried]:
         The trials of those that failed.
     """
     rivals = _rivals(history, runner.request.efforts.finalists)
-    cost_s = _ROUNDS * sum(max(one.cost_s, one.outcome.seconds) for one in rivals)
+    cost_s = _ROUNDS * sum(one.whole_s for one in rivals)
     if len(rivals) < 2 or not runner.has_time(cost_s + reserve_s):
         return []
     runner.listener.chapter(f"Run-off of {len(rivals)} that are nearly equal")
